@@ -64,7 +64,7 @@ function isInstalled() {
 }
 
 function isRightNode(version) {
-  const binary = path.join(nodePackage, 'bin', 'node')
+  const binary = path.join(modules, '.bin', 'node')
   if (!existsSync(binary)) return false
   return spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout === `v${version}\n`
 }
@@ -92,7 +92,9 @@ function install() {
     cwd: nodePackage,
     env: { ...environment, npm_config_loglevel: 'error', npm_config_audit: 'false', npm_config_fund: 'false' },
   })
+  // Its name among the commands: npm leaves out a command whose file is not there yet.
+  const link = run('npm', ['rebuild', 'node', '--ignore-scripts', '--loglevel=error'])
   const version = readJson(path.join(nodePackage, 'package.json'))?.version
-  if (binary.status === 0 && isRightNode(version)) return
-  fail(`Node ${version} could not be installed:\n${binary.stdout}${binary.stderr}`)
+  if (binary.status === 0 && link.status === 0 && isRightNode(version)) return
+  fail(`Node ${version} could not be installed:\n${binary.stdout}${binary.stderr}${link.stderr}`)
 }

@@ -1,0 +1,107 @@
+/**
+ * Last-use times and renewed expiries, gathered in memory and written in batches, so that a hit costs no SQL.
+ * A crash loses at most `flushMs` of them: a tag is then a second older than it was.
+ */
+import { SECOND_MS } from '../base/units.ts'
+import { findHolders } from '../metadata/manifests.ts'
+import type { Metadata } from '../metadata/open.ts'
+import { applyUses } from '../metadata/tags.ts'
+
+export const LAST_USE_LIMITS = {
+  flushMs: SECOND_MS,
+  /** Rows of one transaction: the event loop is not held longer than some milliseconds. */
+  rowsMax: 100,
+  /** While the database cannot be written, uses beyond this are dropped and counted. */
+  pendingMax: 100_000,
+} as const
+
+/** `undefined` leaves an expiry as it is, `null` makes it for ever. */
+export type Use = { id: number; lastUsedAtMs: number; expiresAtMs: number | null | undefined }
+type ManifestUse = Use & { repositoryId: number; digest: string }
+
+export class LastUses {
+  readonly #metadata: Metadata
+  readonly #report: (event: string, fields: Record<string, unknown>) => void
+  #tags = new Map<number, Use>()
+  #manifests = new Map<number, ManifestUse>()
+  #dropped = 0
+  #flushing: Promise<void> | undefined
+
+  constructor(metadata: Metadata, report: (event: string, fields: Record<string, unknown>) => void) {
+    this.#metadata = metadata
+    this.#report = report
+  }
+
+  touchTag(use: Use): void {
+    this.#touch(this.#tags, use)
+  }
+
+  /** A use of a manifest is one of every tag and index that holds it; those are found when the batch is written. */
+  touchManifest(use: ManifestUse): void {
+    this.#touch(this.#manifests, use)
+  }
+
+  /** Write what has gathered. What cannot be written is kept for the next time. */
+  flush(): Promise<void> {
+    this.#flushing ??= this.#write().finally(() => {
+      this.#flushing = undefined
+    })
+    return this.#flushing
+  }
+
+  #touch<Row extends Use>(pending: Map<number, Row>, use: Row): void {
+    const before = pending.get(use.id)
+    if (before !== undefined) {
+      if (use.expiresAtMs !== undefined && use.lastUsedAtMs >= before.lastUsedAtMs) before.expiresAtMs = use.expiresAtMs
+      before.lastUsedAtMs = Math.max(before.lastUsedAtMs, use.lastUsedAtMs)
+    } else if (pending.size < LAST_USE_LIMITS.pendingMax) {
+      pending.set(use.id, use)
+    } else {
+      this.#dropped += 1
+    }
+  }
+
+  async #write(): Promise<void> {
+    const tags = this.#tags
+    const manifests = this.#manifests
+    this.#tags = new Map()
+    this.#manifests = new Map()
+    try {
+      await this.#addHolders(manifests, tags)
+      for (const batch of inBatches([...tags.values()])) {
+        await this.#metadata.transaction((tx) => applyUses(tx, { tags: batch, manifests: [] }))
+      }
+      for (const batch of inBatches([...manifests.values()])) {
+        await this.#metadata.transaction((tx) => applyUses(tx, { tags: [], manifests: batch }))
+      }
+    } catch (error) {
+      for (const use of tags.values()) this.#touch(this.#tags, use)
+      for (const use of manifests.values()) this.#touch(this.#manifests, use)
+      this.#report('last_uses_not_written', { error, pending: this.#tags.size + this.#manifests.size })
+    }
+    if (this.#dropped > 0) this.#report('last_uses_dropped', { count: this.#dropped })
+    this.#dropped = 0
+  }
+
+  /** Add the tags and indexes above each used manifest. */
+  async #addHolders(manifests: Map<number, ManifestUse>, tags: Map<number, Use>): Promise<void> {
+    for (const use of [...manifests.values()]) {
+      const holders = await findHolders(this.#metadata.db, use.repositoryId, use.digest)
+      const { lastUsedAtMs, expiresAtMs } = use
+      for (const id of holders.tagIds) {
+        if ((tags.get(id)?.lastUsedAtMs ?? 0) < lastUsedAtMs) tags.set(id, { id, lastUsedAtMs, expiresAtMs })
+      }
+      for (const id of holders.manifestIds) {
+        if (!manifests.has(id)) manifests.set(id, { ...use, id })
+      }
+    }
+  }
+}
+
+function inBatches<Row>(rows: Row[]): Row[][] {
+  const batches: Row[][] = []
+  for (let start = 0; start < rows.length; start += LAST_USE_LIMITS.rowsMax) {
+    batches.push(rows.slice(start, start + LAST_USE_LIMITS.rowsMax))
+  }
+  return batches
+}

@@ -1,0 +1,229 @@
+/** The manifests, tags and repositories that one organization holds: memory first, then the database. */
+import type { Clock } from '../base/clock.ts'
+import { findManifest, isHeld, storeManifest } from '../metadata/manifests.ts'
+import type { Metadata } from '../metadata/open.ts'
+import { ensureRepository, findRepository, setRepositoryDenied } from '../metadata/repositories.ts'
+import { confirmTag, findTag, pointTag, type StoredTag } from '../metadata/tags.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { ParsedManifest } from '../oci/manifest.ts'
+import { parseTag, type Tag } from '../oci/reference.ts'
+import type { Manifest } from '../oci/registry.ts'
+import type { LastUses } from './last-uses.ts'
+import {
+  type HeldManifest,
+  type HeldRepository,
+  type HeldTag,
+  holdManifest,
+  type ManifestMemory,
+} from './manifest-memory.ts'
+import type { OrganizationView } from './organization-view.ts'
+import { renewedExpiry } from './tag-decision.ts'
+import { mapRepositoryName, type RepositoryNames } from './upstream-repository.ts'
+
+export type ShelfDeps = {
+  metadata: Metadata
+  memory: ManifestMemory
+  uses: LastUses
+  clock: Clock
+  /** False when the disk is nearly full: then nothing new is kept. */
+  hasRoom: () => boolean
+  report: (event: string, fields: Record<string, unknown>) => void
+}
+
+/** A repository that a request names; `held` is undefined until something of it is kept. */
+export type NamedRepository = { names: RepositoryNames; held: HeldRepository | undefined }
+export type TagWithManifest = { tag: HeldTag; manifest: HeldManifest }
+
+export class ManifestShelf {
+  readonly #view: OrganizationView
+  readonly #deps: ShelfDeps
+  readonly #space: string
+
+  constructor(view: OrganizationView, deps: ShelfDeps) {
+    this.#view = view
+    this.#deps = deps
+    this.#space = `${view.id}.${view.generation}`
+  }
+
+  /** Without waiting; undefined when it is not in memory. */
+  recallRepository(name: string): HeldRepository | undefined {
+    return this.#deps.memory.findRepository(this.#space, name)
+  }
+
+  async nameRepository(name: string): Promise<NamedRepository> {
+    const names = mapRepositoryName(this.#view.upstream ?? { namespace: undefined, isDockerHub: false }, name)
+    const held = await this.#findRepository(names.stored)
+    if (held !== undefined || this.#view.upstream !== undefined || name.includes('/')) return { names, held }
+    // The proxy configuration is gone, and with it the knowledge that this was Docker Hub.
+    const official = mapRepositoryName({ namespace: undefined, isDockerHub: true }, name)
+    return { names: official, held: await this.#findRepository(official.stored) }
+  }
+
+  /** The current row of a tag and its manifest, alive or not; undefined unless both are held. */
+  async findCopy(repository: NamedRepository, tag: Tag): Promise<TagWithManifest | undefined> {
+    const repositoryId = repository.held?.id
+    if (repositoryId === undefined) return undefined
+    const { memory, metadata } = this.#deps
+    let held = memory.findTag(repositoryId, tag)
+    if (held === undefined) {
+      const row = await findTag(metadata.db, repositoryId, tag)
+      if (row === undefined) return undefined
+      held = memory.findTag(repositoryId, tag) ?? toHeldTag(row)
+      memory.setTag(repositoryId, tag, held)
+    }
+    const manifest = await this.findManifest(repository, held.digest)
+    return manifest && { tag: held, manifest }
+  }
+
+  async findManifest(repository: NamedRepository, digest: Digest): Promise<HeldManifest | undefined> {
+    const repositoryId = repository.held?.id
+    if (repositoryId === undefined) return undefined
+    const remembered = this.#deps.memory.findManifest(repositoryId, digest)
+    if (remembered !== undefined) return remembered
+    const row = await findManifest(this.#deps.metadata.db, repositoryId, digest)
+    if (row === undefined) return undefined
+    const descriptor = { mediaType: row.mediaType, digest, size: row.sizeBytes }
+    const held = holdManifest({ descriptor, bytes: row.bytes }, row.id, row.createdAtMs)
+    this.#deps.memory.setManifest(repositoryId, held)
+    return held
+  }
+
+  /** Record the use of a tag; `isConfirmed` when the upstream stands behind the answer, which renews the expiry. */
+  useTag(tag: HeldTag, isConfirmed: boolean): void {
+    const nowMs = this.#deps.clock()
+    if (isConfirmed) tag.expiresAtMs = laterExpiry(tag.expiresAtMs, renewedExpiry(this.#view.policy, nowMs))
+    const expiresAtMs = isConfirmed ? (tag.expiresAtMs ?? null) : undefined
+    this.#deps.uses.touchTag({ id: tag.id, lastUsedAtMs: nowMs, expiresAtMs })
+  }
+
+  useManifest(repositoryId: number, manifest: HeldManifest): void {
+    if (manifest.id === undefined) return
+    const nowMs = this.#deps.clock()
+    this.#deps.uses.touchManifest({
+      id: manifest.id,
+      repositoryId,
+      digest: manifest.descriptor.digest,
+      lastUsedAtMs: nowMs,
+      expiresAtMs: renewedExpiry(this.#view.policy, nowMs) ?? null,
+    })
+  }
+
+  /** The upstream has named this digest again: a kept tag lives again. */
+  async confirm(tag: HeldTag): Promise<void> {
+    const nowMs = this.#deps.clock()
+    tag.confirmedAtMs = nowMs
+    tag.expiresAtMs = laterExpiry(tag.expiresAtMs, renewedExpiry(this.#view.policy, nowMs))
+    await this.#bestEffort('tag_not_confirmed', async () => {
+      await confirmTag(this.#deps.metadata.db, tag.id, { confirmedAtMs: nowMs, expiresAtMs: tag.expiresAtMs })
+    })
+  }
+
+  /**
+   * Keep a manifest that the upstream has just given, under the tags that it named with it. Without tags it is a
+   * by-digest image, unless a tag or index of the repository holds it. What cannot be kept is served all the same.
+   */
+  async keep(
+    repository: NamedRepository,
+    manifest: Manifest,
+    parsed: ParsedManifest,
+    tags: readonly Tag[],
+  ): Promise<HeldManifest> {
+    const nowMs = this.#deps.clock()
+    const unstored = holdManifest(manifest, undefined, nowMs)
+    if (!this.#deps.hasRoom()) return unstored
+    const expiresAtMs = renewedExpiry(this.#view.policy, nowMs)
+    const kept = await this.#bestEffort('manifest_not_stored', () =>
+      this.#deps.metadata.transaction(async (tx) => {
+        const row = await ensureRepository(tx, {
+          organizationId: this.#view.id,
+          generation: this.#view.generation,
+          name: repository.names.stored,
+          nowMs,
+        })
+        const isByDigest = tags.length === 0 && !(await isHeld(tx, row.id, manifest.descriptor.digest))
+        const { id } = await storeManifest(tx, {
+          repositoryId: row.id,
+          manifest,
+          parsed,
+          nowMs,
+          isByDigest,
+          expiresAtMs,
+        })
+        const pointed: StoredTag[] = []
+        for (const name of tags) {
+          const digest = manifest.descriptor.digest
+          pointed.push(await pointTag(tx, { repositoryId: row.id, name, digest, nowMs, expiresAtMs }))
+        }
+        return { row, id, pointed }
+      }),
+    )
+    if (kept === undefined) return unstored
+    return this.#remember(repository, manifest, kept, nowMs)
+  }
+
+  /** Note once that the upstream refuses the repository, or that it no longer does. */
+  async setDenied(repository: NamedRepository, isDenied: boolean): Promise<void> {
+    const { held } = repository
+    if (held === undefined || (held.deniedAtMs !== undefined) === isDenied) return
+    held.deniedAtMs = isDenied ? this.#deps.clock() : undefined
+    const fields = { organization: this.#view.name, repository: repository.names.stored }
+    this.#deps.report(isDenied ? 'repository_denied' : 'repository_allowed_again', fields)
+    await this.#bestEffort('repository_denial_not_written', () =>
+      setRepositoryDenied(this.#deps.metadata.db, held.id, held.deniedAtMs),
+    )
+  }
+
+  async #findRepository(stored: string): Promise<HeldRepository | undefined> {
+    const remembered = this.#deps.memory.findRepository(this.#space, stored)
+    if (remembered !== undefined) return remembered
+    const row = await findRepository(this.#deps.metadata.db, this.#view.id, this.#view.generation, stored)
+    if (row === undefined) return undefined
+    const held = this.#deps.memory.findRepository(this.#space, stored) ?? { id: row.id, deniedAtMs: row.deniedAtMs }
+    this.#deps.memory.setRepository(this.#space, stored, held)
+    return held
+  }
+
+  #remember(
+    repository: NamedRepository,
+    manifest: Manifest,
+    kept: { row: { id: number }; id: number; pointed: StoredTag[] },
+    nowMs: number,
+  ): HeldManifest {
+    const { memory } = this.#deps
+    repository.held ??= memory.findRepository(this.#space, repository.names.stored)
+    repository.held ??= { id: kept.row.id, deniedAtMs: undefined }
+    memory.setRepository(this.#space, repository.names.stored, repository.held)
+    const held = holdManifest(manifest, kept.id, nowMs)
+    memory.setManifest(kept.row.id, held)
+    for (const row of kept.pointed) {
+      const tag = parseTag(row.name)
+      if (tag !== undefined) memory.setTag(kept.row.id, tag, toHeldTag(row))
+    }
+    return held
+  }
+
+  /** A store that fails makes us slow; it does not stop a pull. */
+  async #bestEffort<Value>(event: string, write: () => Promise<Value>): Promise<Value | undefined> {
+    try {
+      return await write()
+    } catch (error) {
+      this.#deps.report(event, { organization: this.#view.name, error })
+      return undefined
+    }
+  }
+}
+
+function toHeldTag(row: StoredTag): HeldTag {
+  return {
+    id: row.id,
+    digest: row.digest as Digest, // Rows hold only digests that were parsed before they were stored.
+    confirmedAtMs: row.confirmedAtMs,
+    expiresAtMs: row.expiresAtMs,
+  }
+}
+
+/** Expiry never goes back; undefined is for ever. */
+function laterExpiry(before: number | undefined, after: number | undefined): number | undefined {
+  if (before === undefined || after === undefined) return undefined
+  return Math.max(before, after)
+}

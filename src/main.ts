@@ -20,6 +20,7 @@ const { readFile } = await import('node:fs/promises')
 const { openTerminal } = await import('./cli/terminal.ts')
 const { runProgram } = await import('./cli/program.ts')
 const { CommandFailure } = await import('./cli/failure.ts')
+const { afterMs } = await import('./base/timers.ts')
 const { ConfigError, isLoopbackHost, loadConfig } = await import('./config/load.ts')
 
 const manifest: { version: string } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
@@ -38,7 +39,7 @@ async function serve(options: ServeOptions): Promise<void> {
   process.stderr.write(`entrepot: serving ${app.url}, metrics on ${app.metricsUrl}\n`)
   await stopSignal()
   process.stderr.write('entrepot: stopping; a second signal ends it at once\n')
-  setTimeout(() => process.exit(1), config.shutdownGraceMs + closeMsMax).unref()
+  afterMs(config.shutdownGraceMs + closeMsMax, () => process.exit(1))
   await app.close()
 }
 

@@ -1,10 +1,17 @@
 /** `entrepot organization`: an organization stands for one upstream registry. */
 import { type Command, InvalidArgumentError } from 'commander'
 import { parseDuration } from '../config/values.ts'
-import { type ApiAnswer, refusal } from './api-client.ts'
+import { refusal } from './api-client.ts'
 import { addConnectionOptions, type ConnectionOptions, connect } from './connection.ts'
-import { printable, report, type Terminal } from './terminal.ts'
-import { addUpstreamOptions, readUpstream, testUpstream, type UpstreamOptions } from './upstream-options.ts'
+import { report, type Terminal } from './terminal.ts'
+import {
+  addUpstreamOptions,
+  findCurrentUpstream,
+  organizationPath,
+  readUpstream,
+  testUpstream,
+  type UpstreamOptions,
+} from './upstream-options.ts'
 
 type CreateOptions = ConnectionOptions & { email?: string }
 type SetOptions = ConnectionOptions & UpstreamOptions & { expiration?: number; test: boolean }
@@ -37,7 +44,7 @@ export function addOrganizationCommand(program: Command, terminal: Terminal): vo
 }
 
 const setExamples = `
-Without --upstream-user the upstream is asked anonymously. Its password is asked for, or is ENTREPOT_UPSTREAM_PASSWORD
+Without --upstream-user a new upstream is asked anonymously, and the same one keeps its user. The upstream's password is asked for, or is ENTREPOT_UPSTREAM_PASSWORD
 or a line of standard input (after the password of --user).
 
 Examples:
@@ -57,7 +64,7 @@ async function createOrganization(name: string, options: CreateOptions, terminal
     name,
     ...(options.email ? { email: options.email } : {}),
   })
-  if (answer.status !== 201) throw refusal(`create organization ${printable(name)}`, answer)
+  if (answer.status !== 201) throw refusal(`create organization ${name}`, answer)
   report(terminal, options.json, { name }, [
     `Created organization ${name}.`,
     `Next: entrepot organization set-upstream ${name} quay.io`,
@@ -71,28 +78,20 @@ async function setOrganizationUpstream(
   terminal: Terminal,
 ): Promise<void> {
   const client = await connect(options, terminal)
+  const current = await findCurrentUpstream(client, name)
   const fields = {
-    ...(await readUpstream(upstream, options, terminal)),
+    ...(await readUpstream(upstream, current, options, terminal)),
     ...(options.expiration === undefined ? {} : { expiration_s: options.expiration }),
   }
-  const path = `/organization/${encodeURIComponent(name)}/proxycache`
-  const before = await client.send('GET', path)
-  if (before.status !== 200) throw refusal(`read the upstream of ${printable(name)}`, before)
   const result = options.test ? await testUpstream(client, name, fields) : 'not tested'
-  const isNew = upstreamOf(before) === ''
-  // Without a user the upstream is anonymous from now on, also where a password was set before.
-  const anonymous = { upstream_registry_username: null, upstream_registry_password: null }
-  const answer = await client.send(isNew ? 'POST' : 'PUT', path, { ...anonymous, ...fields })
-  if (answer.status !== 201 && answer.status !== 200) throw refusal(`set the upstream of ${printable(name)}`, answer)
+  const answer = await client.send(
+    current.upstream === '' ? 'POST' : 'PUT',
+    organizationPath(name, 'proxycache'),
+    fields,
+  )
+  if (answer.status !== 201 && answer.status !== 200) throw refusal(`set the upstream of ${name}`, answer)
   report(terminal, options.json, { organization: name, upstream_registry: upstream, test: result }, [
     `${name} now caches ${upstream} (${result}).`,
     `Next: podman pull ${new URL(client.server).host}/${name}/REPOSITORY:TAG`,
   ])
-}
-
-/** Quay answers with empty text where there is none. */
-export function upstreamOf(answer: ApiAnswer): string {
-  const { body } = answer
-  const value: unknown = typeof body === 'object' && body !== null ? Reflect.get(body, 'upstream_registry') : undefined
-  return typeof value === 'string' ? value : ''
 }

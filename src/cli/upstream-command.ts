@@ -1,11 +1,15 @@
 /** `entrepot upstream`: whether an upstream answers the server, and takes the credentials. */
 import type { Command } from 'commander'
-import { refusal } from './api-client.ts'
 import { addConnectionOptions, type ConnectionOptions, connect } from './connection.ts'
 import { CommandFailure } from './failure.ts'
-import { upstreamOf } from './organization-command.ts'
-import { printable, report, type Terminal } from './terminal.ts'
-import { addUpstreamOptions, readUpstream, testUpstream, type UpstreamOptions } from './upstream-options.ts'
+import { report, type Terminal } from './terminal.ts'
+import {
+  addUpstreamOptions,
+  findCurrentUpstream,
+  readUpstream,
+  testUpstream,
+  type UpstreamOptions,
+} from './upstream-options.ts'
 
 type TestOptions = ConnectionOptions & UpstreamOptions
 
@@ -31,20 +35,13 @@ async function runTest(
   terminal: Terminal,
 ): Promise<void> {
   const client = await connect(options, terminal)
-  let tested = given
-  let isInsecure = options.insecure ?? false
-  if (tested === undefined) {
-    const current = await client.send('GET', `/organization/${encodeURIComponent(name)}/proxycache`)
-    if (current.status !== 200) throw refusal(`read the upstream of ${printable(name)}`, current)
-    tested = upstreamOf(current)
-    isInsecure ||= Reflect.get(current.body ?? {}, 'insecure') === true
-  }
+  const current = await findCurrentUpstream(client, name)
+  const tested = given ?? current.upstream
   if (tested === '') {
-    const hint = `set one: entrepot organization set-upstream ${printable(name)} UPSTREAM`
-    throw new CommandFailure('refused', `${printable(name)} has no upstream`, { hint })
+    const hint = `set one: entrepot organization set-upstream ${name} UPSTREAM`
+    throw new CommandFailure('refused', `${name} has no upstream`, { hint })
   }
-  const fields = { ...(await readUpstream(tested, options, terminal)), insecure: isInsecure }
-  const result = await testUpstream(client, name, fields)
+  const result = await testUpstream(client, name, await readUpstream(tested, current, options, terminal))
   const how = result === 'signed in' ? 'and takes the credentials' : 'without credentials'
   report(terminal, options.json, { upstream_registry: tested, test: result }, [`${tested} answers ${how}.`])
 }

@@ -69,15 +69,19 @@ export async function send(
   response.flushHeaders()
 
   const stop = stopAt(answer, quirks)
+  const gone = new Promise<undefined>((resolve) => response.once('close', () => resolve(undefined)))
   while (entry.bodyBytes < bodyBytes) {
     if (response.destroyed || response.socket === null) return
     if (entry.bodyBytes >= stop.bytes) {
       if (stop.gate === undefined) return void response.socket.destroy()
-      await stop.gate
+      await Promise.race([stop.gate, gone])
       stop.bytes = Number.POSITIVE_INFINITY
     }
     const wanted = Math.min(chunkBytes, bodyBytes - entry.bodyBytes, stop.bytes - entry.bodyBytes)
-    const length = (await quirks.valve?.next(entry.bodyBytes, wanted)) ?? wanted
+    const length = await (quirks.valve === undefined
+      ? wanted
+      : Promise.race([quirks.valve.next(entry.bodyBytes, wanted), gone]))
+    if (length === undefined || response.destroyed) return
     if (quirks.bytesPerSecond !== undefined) await delay((length / quirks.bytesPerSecond) * 1000)
     const chunk =
       quirks.hugeManifestBytes === undefined

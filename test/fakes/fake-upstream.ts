@@ -17,7 +17,12 @@ import { Transcript, type TranscriptEntry } from './transcript.ts'
 /** What ends a fake at the end of a test: `t` of node:test, or anything alike. */
 export type TestLife = { after: (work: () => Promise<void>) => void }
 
-export type FakeUpstreamOptions = { tls?: boolean; authentication?: FakeAuthentication }
+export type FakeUpstreamOptions = {
+  tls?: boolean
+  authentication?: FakeAuthentication
+  /** Default 127.0.0.1. */
+  address?: string
+}
 
 export async function startFakeUpstream(
   life: TestLife,
@@ -25,7 +30,7 @@ export async function startFakeUpstream(
   options: FakeUpstreamOptions = {},
 ): Promise<FakeUpstream> {
   const certificate = options.tls ? await loopbackCertificate() : undefined
-  const upstream = new FakeUpstream(certificate, options.authentication ?? { kind: 'none' })
+  const upstream = new FakeUpstream(certificate, options)
   for (const [name, tags] of Object.entries(repositories)) {
     for (const [tag, content] of Object.entries(tags)) upstream.repository(name).tag(tag, content)
   }
@@ -43,17 +48,19 @@ export class FakeUpstream {
   readonly #certificate: { key: string; cert: string } | undefined
   readonly #sockets = new Set<Socket>()
   #server: Server | undefined
+  readonly #address: string
   #port = 0
 
-  constructor(certificate: { key: string; cert: string } | undefined, authentication: FakeAuthentication) {
+  constructor(certificate: { key: string; cert: string } | undefined, options: FakeUpstreamOptions) {
     this.#certificate = certificate
     this.caPem = certificate?.cert
-    this.authority = new Authority(authentication)
+    this.authority = new Authority(options.authentication ?? { kind: 'none' })
+    this.#address = options.address ?? '127.0.0.1'
   }
 
   /** `host:port`. */
   get host(): string {
-    return `127.0.0.1:${this.#port}`
+    return `${this.#address}:${this.#port}`
   }
 
   get url(): string {
@@ -101,7 +108,7 @@ export class FakeUpstream {
     })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen(this.#port, '127.0.0.1', () => resolve())
+      server.listen(this.#port, this.#address, () => resolve())
     })
     this.#port = (server.address() as AddressInfo).port
     this.#server = server

@@ -151,10 +151,9 @@ test('insecure means plain HTTP, never unverified TLS', async (t) => {
 })
 
 test('a redirect to a private address is refused, and the refusal names the line to add', async (t) => {
-  const secret = await startFakeUpstream(t, { 'library/alpine': { '3.20': v1 } })
+  const secret = await startFakeUpstream(t, { 'library/alpine': { '3.20': v1 } }, { address: '127.0.0.2' })
   const cache = await emptyCache(t)
-  const { port } = new URL(secret.url)
-  cache.upstream.quirk('*', { redirectTo: (target) => `http://127.0.0.2:${port}${target}` })
+  cache.upstream.quirk('*', { redirectTo: (target) => `${secret.url}${target}` })
   const answer = await cache.get(tag)
   assertRefused(answer, 502, 'UNAVAILABLE', /SSRF_ALLOWED_HOSTS/)
   assert.match(errorOf(answer).message, /127\.0\.0\.2/)

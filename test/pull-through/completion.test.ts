@@ -125,7 +125,7 @@ test('completion is given up after 24 hours', async (t) => {
   await cache.upstream.transcript.until(
     ({ entries }) => entries.filter(({ status }) => status === 503).length >= others.length,
   )
-  await own.stop()
+  await own.halt()
   cache.upstream.clearQuirks()
   cache.upstream.transcript.take()
   await own.clock.advance(25 * 3_600_000)

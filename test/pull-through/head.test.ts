@@ -18,7 +18,6 @@ const v1 = image({ seed: 'v1' })
 const v2 = image({ seed: 'v2' })
 const byDigest = `library/alpine/manifests/${v1.digest}`
 const HEAD = (status: number | '-') => `HEAD /v2/${tag} ${status}`
-const GET = (status: number | '-') => `GET /v2/${tag} ${status}`
 const content = { 'library/alpine': { '3.20': v1 } }
 
 function assertResolved(answer: ClientAnswer, outcome: string, manifest = v1): void {

@@ -18,11 +18,12 @@ export type ClientRequest = {
 }
 
 export class RegistryClient {
-  readonly origin: string
+  /** Where the server is now: a restart may move it. */
+  readonly #origin: () => string
   readonly authorization: string | undefined
 
-  constructor(origin: string, login: { username: string; password: string } | undefined) {
-    this.origin = origin
+  constructor(origin: () => string, login: { username: string; password: string } | undefined) {
+    this.#origin = origin
     this.authorization =
       login === undefined ? undefined : `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}`
   }
@@ -47,7 +48,7 @@ export class RegistryClient {
     const headers: Record<string, string> = { ...options.headers }
     if (authorization !== undefined && authorization !== 'none') headers['authorization'] = authorization
     const { promise, resolve, reject } = Promise.withResolvers<OpenAnswer>()
-    const { hostname, port } = new URL(this.origin)
+    const { hostname, port } = new URL(this.#origin())
     const sent = request({ hostname, port, path, method: options.method ?? 'GET', headers, agent: false })
     sent.once('error', reject)
     sent.once('response', (message) => resolve(new OpenAnswer(message)))

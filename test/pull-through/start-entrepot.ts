@@ -1,42 +1,160 @@
 /** The real application in this process: real sockets, SQLite and files in a folder of its own, a clock that tests set. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { FakeTags } from '../fakes/fake-repository.ts'
-import { type FakeUpstream, type FakeUpstreamOptions, startFakeUpstream, type TestLife } from '../fakes/fake-upstream.ts'
-import type { ClientAnswer, ClientRequest, OpenAnswer, RegistryClient } from './registry-client.ts'
+import {
+  type FakeUpstream,
+  type FakeUpstreamOptions,
+  startFakeUpstream,
+  type TestLife,
+} from '../fakes/fake-upstream.ts'
+import { Cache, type Policy } from './cache.ts'
+import { type ClientAnswer, RegistryClient } from './registry-client.ts'
+import { TestClock } from './test-clock.ts'
 
-/** The policy of an organization, by the names of the API. */
-export type Policy = {
-  revalidate_after_s?: number
-  max_stale_s?: number | null
-  refuse_when_denied?: boolean
-  anonymous_pulls?: boolean
-  frozen?: boolean
-  allowed_repositories?: string[]
-  denied_repositories?: string[]
-  mirror_host?: string | null
-  ca_pem?: string | null
-}
+export { Cache } from './cache.ts'
+
+export type Login = { username: string; password: string }
 
 export type CacheOptions = FakeUpstreamOptions & {
+  /** Default: a name of its own. */
+  organization?: string
   expiration_s?: number
   /** After the host in `upstream_registry`. */
   namespace?: string
-  login?: { username: string; password: string }
+  /** The organization's credentials. */
+  login?: Login
   policy?: Policy
-  /** The upstream, when another organization already has it. */
+  /** An upstream that is there already. */
   upstream?: FakeUpstream
+  /** What is written instead of the upstream's own host. */
+  upstreamHost?: string
+  insecure?: boolean
 }
 
-const admin = { username: 'admin', password: 'correct horse battery' }
-/** When the clock of each test begins. */
-const startMs = Date.UTC(2030, 0, 1)
+const admin: Login = { username: 'admin', password: 'correct horse battery' }
+
+export async function startEntrepot(settings: Readonly<Record<string, unknown>> = {}): Promise<Entrepot> {
+  const folder = await mkdtemp(join(tmpdir(), 'entrepot-test-'))
+  const entrepot = new Entrepot(folder, settings)
+  await entrepot.clock.write()
+  await entrepot.start()
+  const body = JSON.stringify({ ...admin, email: 'admin@example.com' })
+  const answer = await entrepot.api('POST', '/api/v1/user/initialize', body, 'none')
+  if (answer.status !== 200) throw new Error(`cannot make the first user: ${answer.status} ${answer.body.toString()}`)
+  return entrepot
+}
+
+type RunningApp = Awaited<ReturnType<typeof startApp>>
 
 export class Entrepot {
   readonly folder: string
-  readonly admin: RegistryClient
-  #nowMs = startMs
-  #organizations = 0
+  readonly clock: TestClock
+  readonly #settings: Readonly<Record<string, unknown>>
+  #app: RunningApp | undefined
+  #origin = ''
+  #names = 0
+
+  constructor(folder: string, settings: Readonly<Record<string, unknown>>) {
+    this.folder = folder
+    this.#settings = settings
+    this.clock = new TestClock(join(folder, 'clock'))
+  }
+
+  get origin(): string {
+    return this.#origin
+  }
+
+  async start(): Promise<void> {
+    const env: Record<string, string> = {
+      HOST: '127.0.0.1',
+      PORT: '0',
+      ENTREPOT_DATA: join(this.folder, 'data'),
+      ENTREPOT_LOG_LEVEL: process.env['TEST_LOG_LEVEL'] ?? 'silent',
+      ENTREPOT_METRICS_PORT: '0',
+      ENTREPOT_MINIMUM_FREE_BYTES: '0',
+      ENTREPOT_SHUTDOWN_GRACE_SECONDS: '0',
+      ENTREPOT_SSRF_ALLOWED_HOSTS: '127.0.0.1/32',
+    }
+    for (const [key, value] of Object.entries(this.#settings)) {
+      env[`ENTREPOT_${key}`] = typeof value === 'string' ? value : JSON.stringify(value)
+    }
+    this.#app = await startApp(loadConfig({ env }), { testClockFile: this.clock.file })
+    this.#origin = this.#app.url
+  }
+
+  /** Stop it, keep its folder. */
+  async halt(): Promise<void> {
+    const app = this.#app
+    this.#app = undefined
+    await app?.close()
+  }
+
+  /** Stop it and remove its folder. */
+  async stop(): Promise<void> {
+    await this.halt()
+    await rm(this.folder, { recursive: true, force: true })
+  }
+
+  async restart(): Promise<void> {
+    await this.halt()
+    await this.start()
+  }
+
+  client(login: Login | undefined): RegistryClient {
+    return new RegistryClient(() => this.#origin, login)
+  }
+
+  /** As the superuser. `body` is JSON text. */
+  api(method: string, path: string, body?: string, authorization?: string): Promise<ClientAnswer> {
+    return this.client(admin).send(path, {
+      method,
+      ...(body !== undefined && { body, headers: { 'content-type': 'application/json' } }),
+      ...(authorization !== undefined && { authorization }),
+    })
+  }
+
+  /** As `api`; rejects unless the answer is a 2xx. */
+  async must(method: string, path: string, document: unknown): Promise<ClientAnswer> {
+    const answer = await this.api(method, path, JSON.stringify(document))
+    if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.status} ${answer.body.toString()}`)
+    return answer
+  }
+
+  /** A user who belongs to no organization. */
+  async createUser(): Promise<Login> {
+    const login = { username: `user${++this.#names}`, password: 'a password of some length' }
+    await this.must('POST', '/api/v1/superuser/users/', { ...login, email: `${login.username}@example.com` })
+    return login
+  }
+
+  /** A new organization that stands for an upstream with these repositories. */
+  async cache(
+    life: TestLife,
+    repositories: Readonly<Record<string, FakeTags>>,
+    options: CacheOptions = {},
+  ): Promise<Cache> {
+    const upstream = options.upstream ?? (await startFakeUpstream(life, repositories, options))
+    const organization = options.organization ?? `org${++this.#names}`
+    await this.must('POST', '/api/v1/organization/', { name: organization, email: `${organization}@example.com` })
+    const cache = new Cache(this, organization, upstream, this.client(admin))
+    const policy = { ...(upstream.caPem !== undefined && { ca_pem: upstream.caPem }), ...options.policy }
+    await cache.setUpstream(upstream, options)
+    if (Object.keys(policy).length > 0) await cache.setPolicy(policy)
+    return cache
+  }
+
+  /** So many turns that what clients had sent before has been read and begun. */
+  async roundTrips(): Promise<void> {
+    for (let trip = 0; trip < 5; trip++) await this.client(admin).get('/v2/')
+  }
+
+  /** Remove a stored blob's file behind the server's back. */
+  async removeBlob(digest: string): Promise<void> {
+    const [algorithm = '', hex = ''] = digest.split(':')
+    await rm(join(this.folder, 'data', 'blobs', algorithm, hex.slice(0, 2), hex))
+  }
+}

@@ -1,0 +1,106 @@
+/** DESIGN part 4, *The rest of /v2*: referrers, whose loss would make signatures vanish. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { artifact, image, index, MEDIA_TYPES } from '../fakes/content.ts'
+import { assertRefused } from './assert-answer.ts'
+import type { ClientAnswer } from './registry-client.ts'
+import { type Cache, type Entrepot, startEntrepot } from './start-entrepot.ts'
+
+let entrepot: Entrepot
+before(async () => {
+  entrepot = await startEntrepot()
+})
+after(() => entrepot.stop())
+
+const subject = image({ seed: 'signed' })
+const signature = artifact({ subject, artifactType: 'application/vnd.example.signature', seed: 'signature' })
+const sbom = artifact({ subject, artifactType: 'application/vnd.example.sbom', seed: 'sbom' })
+const path = `app/referrers/${subject.digest}`
+const GET = (status: number) => `GET /v2/${path} ${status}`
+const fallback = `app/manifests/${subject.digest.replace(':', '-')}`
+
+async function signed(t: Parameters<Entrepot['cache']>[0]): Promise<Cache> {
+  const cache = await entrepot.cache(t, { app: { v1: subject } })
+  for (const content of [signature, sbom]) cache.upstream.repository('app').add(content)
+  return cache
+}
+
+function digestsOf(answer: ClientAnswer): string[] {
+  assert.equal(answer.status, 200, answer.body.toString())
+  assert.match(String(answer.headers['content-type']), new RegExp(`^${RegExp.escape(MEDIA_TYPES.ociIndex)}`))
+  const document = JSON.parse(answer.body.toString())
+  assert.deepEqual([document.schemaVersion, document.mediaType], [2, MEDIA_TYPES.ociIndex])
+  return document.manifests.map((entry: { digest: string }) => entry.digest).toSorted()
+}
+
+const all = [signature.digest, sbom.digest].toSorted()
+
+test('the upstream’s list is ours', async (t) => {
+  const cache = await signed(t)
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+  assert.deepEqual(cache.upstream.transcript.take(), [GET(200)])
+})
+
+test('filtered by artifactType, with OCI-Filters-Applied', async (t) => {
+  const cache = await signed(t)
+  const answer = await cache.get(`${path}?artifactType=application%2Fvnd.example.sbom`)
+  assert.deepEqual(digestsOf(answer), [sbom.digest])
+  assert.equal(answer.headers['oci-filters-applied'], 'artifactType')
+  const plain = await cache.get(path)
+  assert.equal(plain.headers['oci-filters-applied'], undefined)
+})
+
+test('where the upstream has no such API, its tag <alg>-<hex> is read', async (t) => {
+  const cache = await signed(t)
+  cache.upstream.quirk('*', { noReferrersApi: true })
+  const document = index([signature, sbom])
+  cache.upstream.repository('app').tag(subject.digest.replace(':', '-'), document)
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+  assert.deepEqual(cache.upstream.transcript.take(), [GET(404), `GET /v2/${fallback} 200`])
+})
+
+test('where there is neither, the list is empty', async (t) => {
+  const cache = await entrepot.cache(t, { app: { v1: subject } })
+  cache.upstream.quirk('*', { noReferrersApi: true })
+  assert.deepEqual(digestsOf(await cache.get(path)), [])
+  assert.deepEqual(cache.upstream.transcript.take(), [GET(404), `GET /v2/${fallback} 404`])
+})
+
+test('merged with what we hold', async (t) => {
+  const cache = await signed(t)
+  await cache.get(`app/manifests/${signature.digest}`)
+  cache.upstream.repository('app').delete(signature.digest)
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+})
+
+test('asked before and down: the last list', async (t) => {
+  const cache = await signed(t)
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+  await entrepot.clock.advance(3_600_000)
+  await cache.upstream.refuse()
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+})
+
+for (const [title, status] of [
+  ['503', 502],
+  ['no answer', 504],
+] as const) {
+  test(`never asked before and ${title}: ${status}, not an empty list`, async (t) => {
+    const cache = await signed(t)
+    await cache.get('app/manifests/v1')
+    cache.upstream.quirk('*', status === 504 ? { hangBeforeHeaders: true } : { status: 503 })
+    assertRefused(await cache.get(path), status, 'UNAVAILABLE')
+  })
+}
+
+test('HTML instead of a list is an outage, not an empty list', async (t) => {
+  const cache = await signed(t)
+  cache.upstream.quirk('*', { htmlInsteadOfJson: true })
+  assertRefused(await cache.get(path), 502, 'UNAVAILABLE')
+})
+
+test('an artifact is pulled like any image', async (t) => {
+  const cache = await signed(t)
+  const answer = await cache.get(`app/manifests/${signature.digest}`)
+  assert.ok(answer.body.equals(signature.bytes))
+})

@@ -1,4 +1,4 @@
-/** The one place that sets timers, so that each of them can be cancelled and says whether it keeps the process alive. */
+/** The one place that sets timers, so that each can be cancelled and says whether it keeps the process alive. */
 
 /** Longer timers would fire at once: Node counts them in 31 bits. */
 export const timerMsMax = 2 ** 31 - 1

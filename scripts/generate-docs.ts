@@ -99,10 +99,10 @@ ${table(
 )}
 ## Settings of \`config.yaml\`
 
-Each setting can be overridden by the environment variable \`ENTREPOT_<KEY>\`, for example \`ENTREPOT_LOG_LEVEL=debug\`. Text is
-taken as it is, lists at their commas, everything else as YAML; an empty variable counts as absent. Relative paths start
-at the folder of the file, and in a variable at the working folder. Durations are Quay's: \`30s\`, \`10m\`, \`12h\`, \`1d\`, \`2w\`,
-or a number of seconds. Sizes are bytes, or such as \`500 MB\` and \`2 GiB\`.
+Each setting can be overridden by the environment variable \`ENTREPOT_<KEY>\`, as in \`ENTREPOT_LOG_LEVEL=debug\`. Text
+is taken as it is, lists at their commas, everything else as YAML; an empty variable counts as absent. Relative paths
+start at the folder of the file, and in a variable at the working folder. Durations are Quay's: \`30s\`, \`10m\`,
+\`12h\`, \`1d\`, \`2w\`, or a number of seconds. Sizes are bytes, or such as \`500 MB\` and \`2 GiB\`.
 
 ${table(
   ['key', 'default', 'unit', 'meaning'],
@@ -137,9 +137,9 @@ export function errorsPage(): string {
   return `${generatedFrom('src/errors.ts')}
 # Errors of \`/v2\`
 
-Every error has the specification's JSON body: \`{"errors": [{"code", "message", "detail"}]}\`. Messages may say more than
-the ones below. podman, Docker and containerd print messages for 4xx answers only, and lose those of 502 and 504: the log
-and the organization's status have them.
+Every error has the specification's JSON body: \`{"errors": [{"code", "message", "detail"}]}\`. Messages may say more
+than the ones below. podman, Docker and containerd print messages for 4xx answers only, and lose those of 502 and 504:
+the log and the organization's status have them.
 
 ${table(
   ['status', 'code', 'message', 'when', 'what to do'],

@@ -1,6 +1,7 @@
 /**
- * Builds the container image and runs it with podman, as root: not root inside, read-only, healthy, writing to its volume
- * only, stopping in time. Its base is made on the spot with debootstrap under the base's name, in a storage of its own.
+ * Builds the container image and runs it with podman, as root: not root inside, read-only, healthy, writing to its
+ * volume only, stopping in time. Its base is made on the spot with debootstrap under the base's name, in a storage
+ * of its own.
  */
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'

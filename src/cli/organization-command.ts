@@ -44,8 +44,8 @@ export function addOrganizationCommand(program: Command, terminal: Terminal): vo
 }
 
 const setExamples = `
-Without --upstream-user a new upstream is asked anonymously, and the same one keeps its user. The upstream's password is asked for, or is ENTREPOT_UPSTREAM_PASSWORD
-or a line of standard input (after the password of --user).
+Without --upstream-user a new upstream is asked anonymously, and the same one keeps its user. The upstream's password
+is asked for, or is ENTREPOT_UPSTREAM_PASSWORD or a line of standard input (after the password of --user).
 
 Examples:
   entrepot organization set-upstream cache-quayio quay.io

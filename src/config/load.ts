@@ -172,8 +172,10 @@ function attemptRead(
 }
 
 /** Names that are the command line's, a test's, or that Kubernetes sets for a service named `entrepot`. */
-const OTHER_VARIABLES =
-  /^ENTREPOT_(?:DATA|CONFIG|SERVER|TOKEN|USER|PASSWORD|NEW_PASSWORD|UPSTREAM_PASSWORD|SETUP_TOKEN|TEST_.*|SERVICE_.*|PORT(?:_.*)?)$/
+const OTHER_VARIABLES = new RegExp(
+  '^ENTREPOT_(?:DATA|CONFIG|SERVER|TOKEN|USER|PASSWORD|NEW_PASSWORD|UPSTREAM_PASSWORD|SETUP_TOKEN|' +
+    'TEST_.*|SERVICE_.*|PORT(?:_.*)?)$',
+)
 
 function readSettingsEnvironment(env: Environment, loading: Loading): void {
   for (const [name, text] of Object.entries(env)) {

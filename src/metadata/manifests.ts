@@ -1,0 +1,212 @@
+/** Manifests, and what they hold. */
+import type { Selectable } from 'kysely'
+import { MiB } from '../base/units.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { ParsedManifest } from '../oci/manifest.ts'
+import type { Manifest } from '../oci/registry.ts'
+import type { Db } from './db.ts'
+import { laterExpiry } from './expiry.ts'
+import type { ManifestTable } from './schema.ts'
+import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
+
+export { findHolders, type Holders, isHeld } from './holders.ts'
+
+export type StoredManifest = {
+  id: number
+  repositoryId: number
+  digest: Digest
+  mediaType: string
+  bytes: Buffer
+  sizeBytes: number
+  artifactType: string | undefined
+  subjectDigest: Digest | undefined
+  /** 1, or one more than the deepest index that was known to hold it. */
+  depth: number
+  createdAtMs: number
+  lastUsedAtMs: number
+  /** Asked for by digest when no index or tag of the repository held it. */
+  isByDigest: boolean
+  /** Of a by-digest image; undefined is for ever. */
+  expiresAtMs: number | undefined
+}
+
+/** Rows of one INSERT: SQLite takes 32766 parameters in a statement, PostgreSQL 65535. */
+const rowsPerInsert = 500
+
+export async function findManifest(db: Db, repositoryId: number, digest: string): Promise<StoredManifest | undefined> {
+  const row = await db
+    .selectFrom('manifest')
+    .selectAll()
+    .where('repository_id', '=', repositoryId)
+    .where('digest', '=', digest)
+    .executeTakeFirst()
+  return row && toStoredManifest(row)
+}
+
+/**
+ * Store a manifest with its children and blobs, in a transaction. Idempotent, also of several at once: a manifest that
+ * is there keeps its bytes, and takes on `isByDigest` and the later expiry.
+ * `depth` is one more than that of the deepest index that holds it; the caller throws when it is more than it allows.
+ */
+export async function storeManifest(
+  tx: Db,
+  fields: {
+    repositoryId: number
+    manifest: Manifest
+    parsed: ParsedManifest
+    nowMs: number
+    isByDigest: boolean
+    /** Of a by-digest image; undefined is for ever. */
+    expiresAtMs: number | undefined
+  },
+): Promise<{ id: number; depth: number }> {
+  const { repositoryId, manifest, parsed, nowMs } = fields
+  const depth = 1 + (await depthOfHolders(tx, repositoryId, manifest.descriptor.digest))
+  const inserted = await tx
+    .insertInto('manifest')
+    .values({
+      repository_id: repositoryId,
+      digest: manifest.descriptor.digest,
+      media_type: manifest.descriptor.mediaType,
+      bytes: manifest.bytes,
+      size_bytes: manifest.bytes.byteLength,
+      artifact_type: toNull(parsed.artifactType),
+      subject_digest: toNull(parsed.subject),
+      depth,
+      created_at: nowMs,
+      last_used_at: nowMs,
+      is_by_digest: toFlag(fields.isByDigest),
+      expires_at: fields.isByDigest ? toNull(fields.expiresAtMs) : null,
+    })
+    .onConflict((conflict) => conflict.columns(['repository_id', 'digest']).doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  if (inserted === undefined) return touchStored(tx, fields, depth)
+  await insertChildren(tx, inserted.id, parsed)
+  await insertBlobs(tx, inserted.id, repositoryId, parsed)
+  return { id: inserted.id, depth }
+}
+
+/** Manifests of the repository whose subject is `subjectDigest`, the oldest first, within a bound of bytes. */
+export async function listReferrersOf(db: Db, repositoryId: number, subjectDigest: string): Promise<StoredManifest[]> {
+  const sizes = await db
+    .selectFrom('manifest')
+    .select(['id', 'size_bytes'])
+    .where('repository_id', '=', repositoryId)
+    .where('subject_digest', '=', subjectDigest)
+    .orderBy('id')
+    .limit(referrersMax)
+    .execute()
+  const ids: number[] = []
+  let bytes = 0
+  for (const row of sizes) {
+    bytes += row.size_bytes
+    if (bytes > referrersBytesMax) break
+    ids.push(row.id)
+  }
+  if (ids.length === 0) return []
+  const rows = await db.selectFrom('manifest').selectAll().where('id', 'in', ids).orderBy('id').execute()
+  return rows.map(toStoredManifest)
+}
+
+/** Signatures are a few KiB each; a hostile repository must not fill the memory. */
+const referrersMax = 1000
+const referrersBytesMax = 32 * MiB
+
+async function depthOfHolders(tx: Db, repositoryId: number, digest: string): Promise<number> {
+  const row = await tx
+    .selectFrom('manifest_child')
+    .innerJoin('manifest', 'manifest.id', 'manifest_child.manifest_id')
+    .select((eb) => eb.fn.max('manifest.depth').as('depth'))
+    .where('manifest_child.digest', '=', digest)
+    .where('manifest.repository_id', '=', repositoryId)
+    .executeTakeFirst()
+  return row?.depth ?? 0
+}
+
+async function touchStored(
+  tx: Db,
+  fields: {
+    repositoryId: number
+    manifest: Manifest
+    nowMs: number
+    isByDigest: boolean
+    expiresAtMs: number | undefined
+  },
+  depth: number,
+): Promise<{ id: number; depth: number }> {
+  return tx
+    .updateTable('manifest')
+    .set((eb) => ({
+      last_used_at: eb
+        .case()
+        .when('last_used_at', '<', fields.nowMs)
+        .then(fields.nowMs)
+        .else(eb.ref('last_used_at'))
+        .end(),
+      depth: eb.case().when('depth', '<', depth).then(depth).else(eb.ref('depth')).end(),
+      is_by_digest: toFlag(fields.isByDigest),
+      expires_at: fields.isByDigest
+        ? eb
+            .case()
+            .when('is_by_digest', '=', 0)
+            .then(toNull(fields.expiresAtMs))
+            .else(laterExpiry(fields.expiresAtMs))
+            .end()
+        : null,
+    }))
+    .where('repository_id', '=', fields.repositoryId)
+    .where('digest', '=', fields.manifest.descriptor.digest)
+    .returning(['id', 'depth'])
+    .executeTakeFirstOrThrow()
+}
+
+async function insertChildren(tx: Db, manifestId: number, parsed: ParsedManifest): Promise<void> {
+  const rows = parsed.children.map((child, position) => ({
+    manifest_id: manifestId,
+    position,
+    digest: child.digest,
+    media_type: child.mediaType,
+    size_bytes: child.size,
+    platform: child.platform === undefined ? null : JSON.stringify(child.platform),
+  }))
+  for (const batch of inBatches(rows)) await tx.insertInto('manifest_child').values(batch).execute()
+}
+
+async function insertBlobs(tx: Db, manifestId: number, repositoryId: number, parsed: ParsedManifest): Promise<void> {
+  const rows = parsed.blobs.map((blob, position) => ({
+    manifest_id: manifestId,
+    repository_id: repositoryId,
+    position,
+    digest: blob.digest,
+    media_type: blob.mediaType,
+    size_bytes: blob.size,
+    kind: blob.kind,
+    has_urls: toFlag(blob.hasUrls),
+  }))
+  for (const batch of inBatches(rows)) await tx.insertInto('manifest_blob').values(batch).execute()
+}
+
+function inBatches<Row>(rows: readonly Row[]): Row[][] {
+  const batches: Row[][] = []
+  for (let from = 0; from < rows.length; from += rowsPerInsert) batches.push(rows.slice(from, from + rowsPerInsert))
+  return batches
+}
+
+function toStoredManifest(row: Selectable<ManifestTable>): StoredManifest {
+  return {
+    id: row.id,
+    repositoryId: row.repository_id,
+    digest: row.digest as Digest,
+    mediaType: row.media_type,
+    bytes: row.bytes,
+    sizeBytes: row.size_bytes,
+    artifactType: fromNull(row.artifact_type),
+    subjectDigest: fromNull(row.subject_digest) as Digest | undefined,
+    depth: row.depth,
+    createdAtMs: row.created_at,
+    lastUsedAtMs: row.last_used_at,
+    isByDigest: fromFlag(row.is_by_digest),
+    expiresAtMs: fromNull(row.expires_at),
+  }
+}

@@ -5,7 +5,8 @@ import { image } from '../fakes/content.ts'
 import type { FakeAuthentication } from '../fakes/fake-authentication.ts'
 import { startFakeUpstream } from '../fakes/fake-upstream.ts'
 import { assertRefused, assertServed } from './assert-answer.ts'
-import { type Cache, type CacheOptions, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import type { Cache, CacheOptions } from './cache.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
 before(async () => {

@@ -5,8 +5,9 @@ import { after, before, test } from 'node:test'
 import fc from 'fast-check'
 import { image } from '../fakes/content.ts'
 import { assertServed } from './assert-answer.ts'
+import type { Cache } from './cache.ts'
 import type { ClientAnswer } from './registry-client.ts'
-import { type Cache, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 const v1 = image({ seed: 'v1' })
 const digest = v1.digest

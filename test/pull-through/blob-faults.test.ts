@@ -6,8 +6,9 @@ import { startFakeUpstream } from '../fakes/fake-upstream.ts'
 import { Valve } from '../fakes/gate.ts'
 import type { Quirks } from '../fakes/quirks.ts'
 import { assertRefused, assertServed } from './assert-answer.ts'
+import type { Cache } from './cache.ts'
 import { eventually } from './eventually.ts'
-import { type Cache, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
 before(async () => {

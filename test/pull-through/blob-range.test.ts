@@ -4,9 +4,10 @@ import { after, before, test } from 'node:test'
 import { blob, image } from '../fakes/content.ts'
 import { Gate, Valve } from '../fakes/gate.ts'
 import { assertServed } from './assert-answer.ts'
+import type { Cache } from './cache.ts'
 import { eventually } from './eventually.ts'
 import type { ClientAnswer } from './registry-client.ts'
-import { type Cache, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
 before(async () => {

@@ -133,7 +133,11 @@ test('none, a host whose name does not resolve: 502 UNAVAILABLE', async (t) => {
 })
 
 test('none, a certificate that nobody vouches for: 502 UNAVAILABLE, before any request', async (t) => {
-  const cache = await entrepot.cache(t, { 'library/alpine': { '3.20': v1 } }, { tls: true, policy: { ca_pem: null } })
+  const cache = await entrepot.cache(
+    t,
+    { 'library/alpine': { '3.20': v1 } },
+    { tls: true, policy: { ca_certificate: null } },
+  )
   assertRefused(await cache.get(tag), 502, 'UNAVAILABLE', /certificate/i)
   assert.deepEqual(cache.upstream.transcript.take(), [])
 })

@@ -4,9 +4,10 @@ import { after, before, test } from 'node:test'
 import { image, index, sha256 } from '../fakes/content.ts'
 import { Gate } from '../fakes/gate.ts'
 import { assertRefused, assertServed, outcomeOf } from './assert-answer.ts'
+import type { Cache, CacheOptions } from './cache.ts'
 import { eventually } from './eventually.ts'
 import { misbehave, UNUSABLE } from './misbehaviour.ts'
-import { type Cache, type CacheOptions, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
 before(async () => {

@@ -1,7 +1,32 @@
 /** One organization under test: its upstream, and a client that pulls from it. */
-import type { FakeUpstream } from '../fakes/fake-upstream.ts'
+import type { FakeUpstream, FakeUpstreamOptions } from '../fakes/fake-upstream.ts'
 import type { ClientAnswer, ClientRequest, OpenAnswer, RegistryClient } from './registry-client.ts'
-import type { CacheOptions, Entrepot, Login } from './start-entrepot.ts'
+
+export type Login = { username: string; password: string }
+
+export type CacheOptions = FakeUpstreamOptions & {
+  /** Default: a name of its own. */
+  organization?: string
+  expiration_s?: number
+  /** After the host in `upstream_registry`. */
+  namespace?: string
+  /** The organization's credentials. */
+  login?: Login
+  policy?: Policy
+  /** An upstream that is there already. */
+  upstream?: FakeUpstream
+  /** What is written instead of the upstream's own host. */
+  upstreamHost?: string
+  insecure?: boolean
+}
+
+/** The server as its superuser sees it. */
+export type Administration = {
+  client(login: Login | undefined): RegistryClient
+  api(method: string, path: string, body?: string): Promise<ClientAnswer>
+  /** Rejects unless the answer is a 2xx. */
+  must(method: string, path: string, document: unknown): Promise<ClientAnswer>
+}
 
 /** The policy of an organization, by the names of the API. */
 export type Policy = {
@@ -13,7 +38,7 @@ export type Policy = {
   allowed_repositories?: readonly string[]
   denied_repositories?: readonly string[]
   mirror_host?: string | null
-  ca_pem?: string | null
+  ca_certificate?: string | null
 }
 
 /** Paths are relative to the organization: `library/alpine/manifests/3.20`. */
@@ -21,10 +46,10 @@ export class Cache {
   readonly organization: string
   readonly upstream: FakeUpstream
   readonly client: RegistryClient
-  readonly #entrepot: Entrepot
+  readonly #administration: Administration
 
-  constructor(entrepot: Entrepot, organization: string, upstream: FakeUpstream, client: RegistryClient) {
-    this.#entrepot = entrepot
+  constructor(administration: Administration, organization: string, upstream: FakeUpstream, client: RegistryClient) {
+    this.#administration = administration
     this.organization = organization
     this.upstream = upstream
     this.client = client
@@ -32,7 +57,7 @@ export class Cache {
 
   /** The same with another's credentials, or none. */
   as(login: Login | undefined): Cache {
-    return new Cache(this.#entrepot, this.organization, this.upstream, this.#entrepot.client(login))
+    return new Cache(this.#administration, this.organization, this.upstream, this.#administration.client(login))
   }
 
   get(path: string, headers?: Record<string, string>): Promise<ClientAnswer> {
@@ -54,7 +79,7 @@ export class Cache {
   /** The repositories that have a row here, without the organization, in order. */
   async repositories(): Promise<string[]> {
     const prefix = `${this.organization}/`
-    const answer = await this.#entrepot.api('GET', '/v2/_catalog?n=10000')
+    const answer = await this.#administration.api('GET', '/v2/_catalog?n=10000')
     const { repositories } = JSON.parse(answer.body.toString())
     return repositories
       .filter((name: string) => name.startsWith(prefix))
@@ -63,7 +88,7 @@ export class Cache {
   }
 
   async setPolicy(policy: Policy): Promise<void> {
-    await this.#entrepot.must('PUT', `/api/v1/organization/${this.organization}`, policy)
+    await this.#administration.must('PUT', `/api/v1/organization/${this.organization}`, policy)
   }
 
   /** Name the upstream, for the first time or another. */
@@ -77,12 +102,12 @@ export class Cache {
       upstream_registry_username: options.login?.username ?? null,
       upstream_registry_password: options.login?.password ?? null,
     }
-    const before = JSON.parse((await this.#entrepot.api('GET', path)).body.toString())
-    await this.#entrepot.must(before.upstream_registry === '' ? 'POST' : 'PUT', path, document)
+    const before = JSON.parse((await this.#administration.api('GET', path)).body.toString())
+    await this.#administration.must(before.upstream_registry === '' ? 'POST' : 'PUT', path, document)
   }
 
   async removeUpstream(): Promise<void> {
-    await this.#entrepot.must('DELETE', `/api/v1/organization/${this.organization}/proxycache`, undefined)
+    await this.#administration.must('DELETE', `/api/v1/organization/${this.organization}/proxycache`, undefined)
   }
 
   #absolute(path: string): string {

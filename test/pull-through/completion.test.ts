@@ -4,8 +4,9 @@ import { after, before, test } from 'node:test'
 import { blobsOf, image } from '../fakes/content.ts'
 import { Gate } from '../fakes/gate.ts'
 import { assertServed } from './assert-answer.ts'
+import type { Cache } from './cache.ts'
 import { eventually } from './eventually.ts'
-import { type Cache, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
 before(async () => {

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { blob, image } from '../fakes/content.ts'
 import { assertRefused, assertServed } from './assert-answer.ts'
+import type { Cache, CacheOptions } from './cache.ts'
 import { eventually } from './eventually.ts'
-import { type Cache, type CacheOptions, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
 before(async () => {

@@ -1,39 +1,14 @@
-/** The real application in this process: real sockets, SQLite and files in a folder of its own, a clock that tests set. */
+/** The real application in this process: real sockets, SQLite, files in a folder of its own, a clock that tests set. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { FakeTags } from '../fakes/fake-repository.ts'
-import {
-  type FakeUpstream,
-  type FakeUpstreamOptions,
-  startFakeUpstream,
-  type TestLife,
-} from '../fakes/fake-upstream.ts'
-import { Cache, type Policy } from './cache.ts'
+import { startFakeUpstream, type TestLife } from '../fakes/fake-upstream.ts'
+import { Cache, type CacheOptions, type Login } from './cache.ts'
 import { type ClientAnswer, RegistryClient } from './registry-client.ts'
 import { TestClock } from './test-clock.ts'
-
-export { Cache } from './cache.ts'
-
-export type Login = { username: string; password: string }
-
-export type CacheOptions = FakeUpstreamOptions & {
-  /** Default: a name of its own. */
-  organization?: string
-  expiration_s?: number
-  /** After the host in `upstream_registry`. */
-  namespace?: string
-  /** The organization's credentials. */
-  login?: Login
-  policy?: Policy
-  /** An upstream that is there already. */
-  upstream?: FakeUpstream
-  /** What is written instead of the upstream's own host. */
-  upstreamHost?: string
-  insecure?: boolean
-}
 
 const admin: Login = { username: 'admin', password: 'correct horse battery' }
 
@@ -141,7 +116,7 @@ export class Entrepot {
     const organization = options.organization ?? `org${++this.#names}`
     await this.must('POST', '/api/v1/organization/', { name: organization, email: `${organization}@example.com` })
     const cache = new Cache(this, organization, upstream, this.client(admin))
-    const policy = { ...(upstream.caPem !== undefined && { ca_pem: upstream.caPem }), ...options.policy }
+    const policy = { ...(upstream.caPem !== undefined && { ca_certificate: upstream.caPem }), ...options.policy }
     await cache.setUpstream(upstream, options)
     if (Object.keys(policy).length > 0) await cache.setPolicy(policy)
     return cache

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { image } from '../fakes/content.ts'
 import { assertRefused, assertServed } from './assert-answer.ts'
+import type { Cache } from './cache.ts'
 import type { ClientAnswer } from './registry-client.ts'
-import { type Cache, type Entrepot, startEntrepot } from './start-entrepot.ts'
+import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
 before(async () => {

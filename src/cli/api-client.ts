@@ -44,7 +44,11 @@ export class ApiClient {
     try {
       return await fetch(`${this.server}/api/v1${path}`, {
         method,
-        headers: { ...this.#headers, accept: 'application/json', 'content-type': 'application/json' },
+        headers: {
+          ...this.#headers,
+          accept: 'application/json',
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         redirect: 'manual', // A redirect could carry the credentials elsewhere.
         signal: AbortSignal.timeout(answerMsMax),

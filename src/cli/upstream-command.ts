@@ -11,6 +11,12 @@ import {
   type UpstreamOptions,
 } from './upstream-options.ts'
 
+const MANNERS: Record<TestResult, string> = {
+  'signed in': 'and takes the credentials',
+  accepted: 'and accepts the request',
+  anonymous: 'without credentials',
+}
+
 type TestOptions = ConnectionOptions & UpstreamOptions
 
 export function addUpstreamCommand(program: Command, terminal: Terminal): void {
@@ -20,7 +26,7 @@ export function addUpstreamCommand(program: Command, terminal: Terminal): void {
     .argument('<organization>', 'an organization that you administer')
     .argument(
       '[upstream]',
-      'HOST[:PORT][/NAMESPACE]; without it the one the organization has, asked without its password',
+      'HOST[:PORT][/NAMESPACE]; without it the one that the organization has, with its credentials',
     )
   addUpstreamOptions(addConnectionOptions(test))
     .description('ask an upstream whether it answers and takes the credentials; changes nothing')
@@ -42,6 +48,5 @@ async function runTest(
     throw new CommandFailure('refused', `${name} has no upstream`, { hint })
   }
   const result = await testUpstream(client, name, await readUpstream(tested, current, options, terminal))
-  const how = result === 'signed in' ? 'and takes the credentials' : 'without credentials'
-  report(terminal, options.json, { upstream_registry: tested, test: result }, [`${tested} answers ${how}.`])
+  report(terminal, options.json, { upstream_registry: tested, test: result }, [`${tested} answers ${MANNERS[result]}.`])
 }

@@ -10,6 +10,9 @@ export type UpstreamOptions = { upstreamUser?: string; insecure?: boolean }
 /** What Quay's GET says: empty text where there is no upstream. */
 export type CurrentUpstream = { upstream: string; insecure: boolean }
 
+/** `accepted`: with the credentials that the organization has, or without any. */
+export type TestResult = 'signed in' | 'accepted' | 'anonymous'
+
 /** Quay's fields of a proxy configuration; a field that is left out stays as it is. */
 export type UpstreamFields = {
   upstream_registry: string
@@ -66,13 +69,17 @@ export function organizationPath(organization: string, rest: 'proxycache' | 'val
   throw new CommandFailure('usage', `cannot use ${organization} as the name of an organization`, { hint })
 }
 
-/** Has the server ask the upstream. Resolves to how it answered. Errors: CommandFailure when it does not take us. */
+/**
+ * Has the server ask the upstream, with the organization's own credentials where the fields name none. Resolves to how
+ * it answered. Errors: CommandFailure when it is no registry, or does not take the credentials.
+ */
 export async function testUpstream(
   client: ApiClient,
   organization: string,
   fields: UpstreamFields,
-): Promise<'signed in' | 'anonymous'> {
+): Promise<TestResult> {
   const answer = await client.send('POST', organizationPath(organization, 'validateproxycache'), fields)
   if (answer.status !== 202) throw refusal(`use ${fields.upstream_registry}`, answer)
-  return answer.body === 'Valid' && fields.upstream_registry_username ? 'signed in' : 'anonymous'
+  if (answer.body !== 'Valid' || fields.upstream_registry_username === null) return 'anonymous'
+  return fields.upstream_registry_username === undefined ? 'accepted' : 'signed in'
 }

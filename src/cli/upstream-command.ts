@@ -7,6 +7,7 @@ import {
   addUpstreamOptions,
   findCurrentUpstream,
   readUpstream,
+  type TestResult,
   testUpstream,
   type UpstreamOptions,
 } from './upstream-options.ts'

@@ -1,15 +1,13 @@
-/** Manifests, and what they hold. */
-import type { Selectable } from 'kysely'
+/** Manifests, what they hold, and what holds them. */
+import { type RawBuilder, type Selectable, sql } from 'kysely'
 import { MiB } from '../base/units.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { ParsedManifest } from '../oci/manifest.ts'
+import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
 import type { Manifest } from '../oci/registry.ts'
 import type { Db } from './db.ts'
 import { laterExpiry } from './expiry.ts'
 import type { ManifestTable } from './schema.ts'
 import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
-
-export { findHolders, type Holders, isHeld } from './holders.ts'
 
 export type StoredManifest = {
   id: number
@@ -30,8 +28,23 @@ export type StoredManifest = {
   expiresAtMs: number | undefined
 }
 
+export type Holders = {
+  /** Every index above it, at any depth. */
+  manifestIds: number[]
+  /** Current tags that name the digest or one of those indexes; undefined `expiresAtMs` is for ever. */
+  tags: { id: number; name: string; expiresAtMs: number | undefined }[]
+  tagIds: number[]
+}
+
 /** Rows of one INSERT: SQLite takes 32766 parameters in a statement, PostgreSQL 65535. */
 const rowsPerInsert = 500
+
+/** More holders than this share a use only in part; an ordinary manifest has a few. */
+const holdersMax = 10_000
+
+/** Signatures are a few KiB each; a hostile repository must not fill the memory. */
+const referrersMax = 1000
+const referrersBytesMax = 32 * MiB
 
 export async function findManifest(db: Db, repositoryId: number, digest: string): Promise<StoredManifest | undefined> {
   const row = await db
@@ -109,9 +122,54 @@ export async function listReferrersOf(db: Db, repositoryId: number, subjectDiges
   return rows.map(toStoredManifest)
 }
 
-/** Signatures are a few KiB each; a hostile repository must not fill the memory. */
-const referrersMax = 1000
-const referrersBytesMax = 32 * MiB
+/** One statement. Expired tags are current until they are collected. */
+export async function findHolders(db: Db, repositoryId: number, digest: string): Promise<Holders> {
+  const { rows } = await sql<HolderRow>`
+    with recursive holder(id, digest, level) as (${holders(repositoryId, digest)})
+    select 'manifest' as kind, id, '' as name, cast(null as bigint) as expires_at from holder
+    union
+    select 'tag' as kind, tag.id, tag.name, tag.expires_at from tag
+    where tag.repository_id = ${repositoryId} and tag.ended_at is null
+      and tag.digest in (select ${digest} union select digest from holder)
+    limit ${holdersMax}
+  `.execute(db)
+  const tags = rows.filter((row) => row.kind === 'tag')
+  return {
+    manifestIds: rows.filter((row) => row.kind === 'manifest').map((row) => row.id),
+    tags: tags.map(({ id, name, expires_at }) => ({ id, name, expiresAtMs: expires_at ?? undefined })),
+    tagIds: tags.map((row) => row.id),
+  }
+}
+
+type HolderRow = { kind: 'manifest' | 'tag'; id: number; name: string; expires_at: number | null }
+
+/** Whether a current tag names the manifest, or a stored index of the repository holds it. */
+export async function isHeld(db: Db, repositoryId: number, digest: string): Promise<boolean> {
+  const { rows } = await sql`
+    select 1 as held where
+      exists (
+        select 1 from tag where repository_id = ${repositoryId} and digest = ${digest} and ended_at is null
+      ) or exists (
+        select 1 from manifest_child join manifest on manifest.id = manifest_child.manifest_id
+        where manifest_child.digest = ${digest} and manifest.repository_id = ${repositoryId}
+      )
+  `.execute(db)
+  return rows.length > 0
+}
+
+function holders(repositoryId: number, digest: string): RawBuilder<unknown> {
+  return sql`
+    select manifest.id, manifest.digest, 1
+    from manifest_child join manifest on manifest.id = manifest_child.manifest_id
+    where manifest_child.digest = ${digest} and manifest.repository_id = ${repositoryId}
+    union
+    select manifest.id, manifest.digest, holder.level + 1
+    from holder
+      join manifest_child on manifest_child.digest = holder.digest
+      join manifest on manifest.id = manifest_child.manifest_id
+    where manifest.repository_id = ${repositoryId} and holder.level < ${sql.lit(MANIFEST_LIMITS.depthMax)}
+  `
+}
 
 async function depthOfHolders(tx: Db, repositoryId: number, digest: string): Promise<number> {
   const row = await tx

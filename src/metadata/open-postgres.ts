@@ -2,8 +2,7 @@
 import { Kysely, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
-import type { Db } from './db.ts'
-import type { MetadataEvents, OpenDatabase } from './open.ts'
+import type { Db, MetadataEvents, OpenDatabase } from './db.ts'
 import { StorableTextPool } from './postgres-pool.ts'
 import type { Database } from './schema.ts'
 

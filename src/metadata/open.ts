@@ -1,16 +1,12 @@
 /** Opens the metadata: the only place that asks which database it is. */
-import type { Db } from './db.ts'
+import type { MetadataDialect, MetadataEvents, OpenDatabase } from './db.ts'
 import { migrate } from './migrate.ts'
 import { openPostgres } from './open-postgres.ts'
 import { openSqlite } from './open-sqlite.ts'
 import { transact } from './transaction.ts'
 
-export type { Db } from './db.ts'
-
-export type MetadataDialect = 'sqlite' | 'postgres'
-
-/** Told what the operator should know and no caller can be told: lost connections, a checkpointer that ended. */
-export type MetadataEvents = (event: string, fields: object) => void
+/** What every function of this folder takes first: the database, or a transaction of it. */
+export type Db = OpenDatabase['db']
 
 export interface Metadata {
   readonly db: Db
@@ -30,9 +26,6 @@ export type MetadataOptions = {
   dataFolder: string
   onEvent?: MetadataEvents
 }
-
-/** A database that is open but may have an old schema. */
-export type OpenDatabase = { db: Db; dialect: MetadataDialect; close(): Promise<void> }
 
 /**
  * Open the database and bring it to the current schema.

@@ -1,5 +1,6 @@
 /** Organizations and their policies. */
 import type { Selectable, Updateable } from 'kysely'
+import { deleteRepositories, deleteSome, deleteTeamMembers, RowBudget } from './collection.ts'
 import type { Db } from './db.ts'
 import { addJob } from './jobs.ts'
 import { claimName } from './names.ts'
@@ -25,8 +26,6 @@ export type OrganizationSettings = {
   mirrorHost: string | undefined
   caPem: string | undefined
 }
-
-export { collectGenerationStep, collectOrganizationStep } from './collection.ts'
 
 export type Organization = OrganizationSettings & {
   id: number
@@ -142,6 +141,45 @@ export async function markOrganizationDeleted(db: Db, id: number, nowMs: number)
       .executeTakeFirst()
     if (marked === undefined) return
     await addJob(tx, { kind: 'collect_organization', payload: { organizationId: id }, runAtMs: nowMs, nowMs })
+  })
+}
+
+/**
+ * Delete up to `rowsMax` rows of a deleted organization, at last its own; resolves to whether nothing is left.
+ * Bytes are not touched: a blob that no organization holds any more stays in `blob` until it is collected.
+ */
+export async function collectOrganizationStep(db: Db, id: number, rowsMax: number): Promise<boolean> {
+  return transact(db, async (tx) => {
+    const isDeleted = await tx
+      .selectFrom('organization')
+      .select('id')
+      .where('id', '=', id)
+      .where('deleted_at', 'is not', null)
+      .executeTakeFirst()
+    if (isDeleted === undefined) return true
+    const budget = new RowBudget(rowsMax)
+    await deleteRepositories(tx, id, undefined, budget)
+    await budget.spend((limit) => deleteSome(tx, 'ingest', 'digest', 'organization_id', [id], limit))
+    await budget.spend((limit) => deleteSome(tx, 'organization_blob', 'digest', 'organization_id', [id], limit))
+    await budget.spend((limit) => deleteTeamMembers(tx, id, limit))
+    await budget.spend((limit) => deleteSome(tx, 'team', 'id', 'organization_id', [id], limit))
+    await budget.spend((limit) => deleteSome(tx, 'proxy_cache', 'upstream_registry', 'organization_id', [id], limit))
+    await budget.spend((limit) => deleteSome(tx, 'organization', 'name', 'id', [id], limit))
+    return !budget.isSpent
+  })
+}
+
+/** Delete up to `rowsMax` rows of repositories of earlier generations; resolves to whether nothing is left. */
+export async function collectGenerationStep(
+  db: Db,
+  organizationId: number,
+  currentGeneration: number,
+  rowsMax: number,
+): Promise<boolean> {
+  return transact(db, async (tx) => {
+    const budget = new RowBudget(rowsMax)
+    await deleteRepositories(tx, organizationId, currentGeneration, budget)
+    return !budget.isSpent
   })
 }
 

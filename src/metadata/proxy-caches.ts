@@ -43,7 +43,7 @@ export async function insertProxyCache(db: Db, proxyCache: ProxyCache): Promise<
   return row !== undefined
 }
 
-/** Only the fields that are there change; credentials that are there and undefined are removed. False: there is none. */
+/** Only the fields that are there change; credentials that are there and undefined are removed. False: no row. */
 export async function updateProxyCache(
   db: Db,
   organizationId: number,

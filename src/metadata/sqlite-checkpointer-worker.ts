@@ -1,6 +1,7 @@
 /** The worker of `sqlite-checkpointer.ts`. */
 import { parentPort, workerData } from 'node:worker_threads'
 import Sqlite from 'better-sqlite3'
+import { everyMs } from '../base/timers.ts'
 import type { CheckpointOrder, CheckpointReport } from './sqlite-checkpointer.ts'
 
 const intervalMs = 300
@@ -12,7 +13,7 @@ database.pragma('synchronous = normal')
 database.pragma('wal_autocheckpoint = 0')
 const pageBytes = Number(database.pragma('page_size', { simple: true }) ?? pageBytesDefault)
 
-const timer = setInterval(passive, intervalMs)
+const timer = everyMs(intervalMs, passive)
 
 parentPort?.on('message', (order: CheckpointOrder) => {
   if (order === 'truncate') {
@@ -20,7 +21,7 @@ parentPort?.on('message', (order: CheckpointOrder) => {
     report({ kind: 'truncated' })
     return
   }
-  clearInterval(timer)
+  timer.cancel()
   database.close()
   parentPort?.close()
 })

@@ -2,7 +2,6 @@
  * Kysely's driver for SQLite, with what its own lacks: `BEGIN IMMEDIATE`, reads that never wait for a writer, waiting
  * for other processes' locks without blocking the event loop, and statements that are prepared once.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import type Sqlite from 'better-sqlite3'
 import {
   type CompiledQuery,
@@ -16,6 +15,7 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely'
+import { delayMs } from '../base/timers.ts'
 import { SECOND_MS } from '../base/units.ts'
 import { StatementCache } from './statement-cache.ts'
 import { errorCode } from './transaction.ts'
@@ -196,7 +196,7 @@ export async function untilFree<Result>(attempt: () => Result): Promise<Result> 
       return attempt()
     } catch (error) {
       if (tries >= triesMax || !(errorCode(error) ?? '').startsWith('SQLITE_BUSY')) throw error
-      await delay(busyPauseMs)
+      await delayMs(busyPauseMs, { keepsAlive: true })
     }
   }
 }

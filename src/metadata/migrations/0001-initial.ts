@@ -1,5 +1,6 @@
 /** The first schema. Migrations only go forward, and one that was released never changes. */
-import { type CreateTableBuilder, type Kysely, type Migration, type RawBuilder, sql } from 'kysely'
+import { type CreateTableBuilder, type Kysely, type RawBuilder, sql } from 'kysely'
+import type { Migration } from 'kysely/migration'
 import type { Capabilities } from './capabilities.ts'
 
 type Column = 'identity' | 'integer' | 'integer?' | 'flag' | 'text' | 'text?' | 'bytes' | { integer: number }

@@ -15,6 +15,10 @@ export class BoundedMap<Key, Value> {
     return this.#entries.size
   }
 
+  has(key: Key): boolean {
+    return this.#entries.has(key)
+  }
+
   /** Find an entry without counting it as used: for hot paths, where order matters less than time. */
   peek(key: Key): Value | undefined {
     return this.#entries.get(key)

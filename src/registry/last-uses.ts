@@ -22,13 +22,20 @@ type ManifestUse = Use & { repositoryId: number; digest: string }
 export class LastUses {
   readonly #metadata: Metadata
   readonly #report: (event: string, fields: Record<string, unknown>) => void
+  readonly #onRenewed: (repositoryId: number, tag: string) => void
   #tags = new Map<number, Use>()
   #manifests = new Map<number, ManifestUse>()
   #dropped = 0
   #flushing: Promise<void> | undefined
 
-  constructor(metadata: Metadata, report: (event: string, fields: Record<string, unknown>) => void) {
+  /** `onRenewed` is told of tags whose expiry was renewed by a pull by digest: what is remembered of them is old. */
+  constructor(
+    metadata: Metadata,
+    onRenewed: (repositoryId: number, tag: string) => void,
+    report: (event: string, fields: Record<string, unknown>) => void,
+  ) {
     this.#metadata = metadata
+    this.#onRenewed = onRenewed
     this.#report = report
   }
 
@@ -83,13 +90,15 @@ export class LastUses {
     this.#dropped = 0
   }
 
-  /** Add the tags and indexes above each used manifest. */
+  /** Add the indexes and the live tags above each used manifest: a pull by digest brings no expired tag back. */
   async #addHolders(manifests: Map<number, ManifestUse>, tags: Map<number, Use>): Promise<void> {
     for (const use of [...manifests.values()]) {
       const holders = await findHolders(this.#metadata.db, use.repositoryId, use.digest)
       const { lastUsedAtMs, expiresAtMs } = use
-      for (const id of holders.tagIds) {
+      for (const { id, name, expiresAtMs: before } of holders.tags) {
+        if (before !== undefined && before <= lastUsedAtMs) continue
         if ((tags.get(id)?.lastUsedAtMs ?? 0) < lastUsedAtMs) tags.set(id, { id, lastUsedAtMs, expiresAtMs })
+        this.#onRenewed(use.repositoryId, name)
       }
       for (const id of holders.manifestIds) {
         if (!manifests.has(id)) manifests.set(id, { ...use, id })

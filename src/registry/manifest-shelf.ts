@@ -1,11 +1,12 @@
 /** The manifests, tags and repositories that one organization holds: memory first, then the database. */
 import type { Clock } from '../base/clock.ts'
+import { RegistryError } from '../errors.ts'
 import { findManifest, isHeld, storeManifest } from '../metadata/manifests.ts'
 import type { Metadata } from '../metadata/open.ts'
 import { ensureRepository, findRepository, setRepositoryDenied } from '../metadata/repositories.ts'
 import { confirmTag, findTag, pointTag, type StoredTag } from '../metadata/tags.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { ParsedManifest } from '../oci/manifest.ts'
+import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
 import { parseTag, type Tag } from '../oci/reference.ts'
 import type { Manifest } from '../oci/registry.ts'
 import type { LastUses } from './last-uses.ts'
@@ -43,6 +44,13 @@ export class ManifestShelf {
     this.#view = view
     this.#deps = deps
     this.#space = `${view.id}.${view.generation}`
+  }
+
+  /** The name that a repository is stored under, for the hot path; it says nothing of whether the name is valid. */
+  storedName(name: string): string {
+    const { upstream } = this.#view
+    const isOfficial = upstream?.isDockerHub === true && upstream.namespace === undefined && !name.includes('/')
+    return isOfficial ? `library/${name}` : name
   }
 
   /** Without waiting; undefined when it is not in memory. */
@@ -141,7 +149,7 @@ export class ManifestShelf {
           nowMs,
         })
         const isByDigest = tags.length === 0 && !(await isHeld(tx, row.id, manifest.descriptor.digest))
-        const { id } = await storeManifest(tx, {
+        const { id, depth } = await storeManifest(tx, {
           repositoryId: row.id,
           manifest,
           parsed,
@@ -149,6 +157,7 @@ export class ManifestShelf {
           isByDigest,
           expiresAtMs,
         })
+        if (depth > MANIFEST_LIMITS.depthMax) throw tooDeep(repository)
         const pointed: StoredTag[] = []
         for (const name of tags) {
           const digest = manifest.descriptor.digest
@@ -207,16 +216,23 @@ export class ManifestShelf {
     try {
       return await write()
     } catch (error) {
+      if (error instanceof RegistryError) throw error
       this.#deps.report(event, { organization: this.#view.name, error })
       return undefined
     }
   }
 }
 
+function tooDeep(repository: NamedRepository): RegistryError {
+  return new RegistryError('MANIFEST_UNKNOWN', {
+    message: `indexes in ${repository.names.stored} are nested more than ${MANIFEST_LIMITS.depthMax} deep`,
+  })
+}
+
 function toHeldTag(row: StoredTag): HeldTag {
   return {
     id: row.id,
-    digest: row.digest as Digest, // Rows hold only digests that were parsed before they were stored.
+    digest: row.digest,
     confirmedAtMs: row.confirmedAtMs,
     expiresAtMs: row.expiresAtMs,
   }

@@ -5,7 +5,6 @@ import { SingleFlight } from '../base/single-flight.ts'
 import { listBlobHolders } from '../metadata/blobs.ts'
 import { findMirror, findOrganization, findOrganizationById, type Organization } from '../metadata/organizations.ts'
 import { findProxyCache, type ProxyCache } from '../metadata/proxy-caches.ts'
-import { listRepositories } from '../metadata/repositories.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Reference } from '../oci/reference.ts'
 import type { Upstream } from '../oci/registry.ts'
@@ -16,6 +15,7 @@ import { OrganizationBlobs, type OrganizationBlobsDeps } from './organization-bl
 import type { ManifestsDeps, Recalled } from './organization-manifests.ts'
 import { askableUpstream, makeTagPolicy, type OrganizationView } from './organization-view.ts'
 import { renewedExpiry } from './tag-decision.ts'
+import { listVisibleRepositories } from './visible-repositories.ts'
 
 export const DIRECTORY_LIMITS = {
   /** Organizations in memory; each is some kilobytes until it is pulled through. */
@@ -42,7 +42,8 @@ export class OrganizationDirectory implements RegistryDirectory {
 
   recallManifest(organization: string, name: string, reference: Reference): HotManifest | undefined {
     const cached = this.#organizations.peek(organization)
-    const recalled = cached?.manifests.recall(name, reference)
+    if (cached === undefined) return undefined
+    const recalled = cached.manifests.recall(name, reference)
     return recalled && this.#toHot(cached.view, recalled)
   }
 

@@ -141,7 +141,7 @@ export class OrganizationLists {
     try {
       const fetchedAtMs = this.#deps.clock()
       await this.#deps.metadata.transaction((tx) =>
-        saveReferrers(tx, { repositoryId, subjectDigest: digest, referrers, fetchedAtMs }),
+        saveReferrers(tx, { repositoryId, subject: digest, referrers, fetchedAtMs }),
       )
     } catch (error) {
       this.#deps.report('referrers_not_stored', { organization: this.#view.name, error })

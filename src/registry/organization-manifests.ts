@@ -1,4 +1,5 @@
 /** Manifests of one organization, by tag and by digest: DESIGN part 4, the table *By tag* and *By digest*. */
+import { BoundedMap } from '../base/bounded-map.ts'
 import { monotonicMs } from '../base/clock.ts'
 import { SECOND_MS } from '../base/units.ts'
 import { RegistryError } from '../errors.ts'
@@ -15,6 +16,9 @@ import { type Failed, UpstreamManifests } from './upstream-manifests.ts'
 /** DESIGN part 4: while a copy exists, the question may take this long; then the copy is served. */
 const patienceMs = 2 * SECOND_MS
 
+/** Beyond this the rules are asked again. */
+const admittedMax = 10_000
+
 export type ManifestsDeps = ShelfDeps & {
   /** Resolves after `ms`; the question races it. */
   delayMs: (ms: number, signal?: AbortSignal) => Promise<void>
@@ -25,6 +29,8 @@ export class OrganizationManifests {
   readonly #view: OrganizationView
   readonly #deps: ManifestsDeps
   readonly #questions: UpstreamManifests | undefined
+  /** Repositories that the rules let through; rules never change in the life of a view. */
+  readonly #admitted = new BoundedMap<string, true>(admittedMax)
 
   constructor(view: OrganizationView, deps: ManifestsDeps) {
     this.#view = view
@@ -37,8 +43,12 @@ export class OrganizationManifests {
   /** The repository that a request names, if the organization's rules let it through. Errors: DENIED, NAME_INVALID. */
   async enter(name: string): Promise<NamedRepository> {
     const repository = await this.shelf.nameRepository(name)
-    const refusal = findRefusal(this.#view.rules, repository.names.stored)
-    if (refusal !== undefined) throw refusal
+    const { stored } = repository.names
+    if (!this.#admitted.has(stored)) {
+      const refusal = findRefusal(this.#view.rules, stored)
+      if (refusal !== undefined) throw refusal
+      this.#admitted.set(stored, true)
+    }
     return repository
   }
 
@@ -227,7 +237,8 @@ export class OrganizationManifests {
   /** The current copy of a tag in memory that needs no question, without waiting: the hot path. */
   recall(name: string, reference: Reference): Recalled | undefined {
     const { memory, clock } = this.#deps
-    const repository = this.shelf.recallRepository(name)
+    const stored = this.shelf.storedName(name)
+    const repository = this.#admitted.has(stored) ? this.shelf.recallRepository(stored) : undefined
     if (repository === undefined || (repository.deniedAtMs !== undefined && this.#view.policy.refuseWhenDenied)) {
       return undefined
     }

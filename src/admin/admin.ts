@@ -1,0 +1,53 @@
+/** Administration put together: who asks, what they may, and the use cases behind the API. */
+import { AccessTokens } from './access-tokens.ts'
+import { AccountDirectory } from './account-directory.ts'
+import { Accounts } from './accounts.ts'
+import { RegistryAuthenticator } from './authenticator.ts'
+import { Callers } from './callers.ts'
+import { Credentials } from './credentials.ts'
+import type { PullPermission } from './identity.ts'
+import { Organizations } from './organizations.ts'
+import { Passwords } from './passwords.ts'
+import { OrganizationPullPermission } from './permissions.ts'
+import { ProxyCaches } from './proxy-caches.ts'
+import { type JwtRegistryTokens, openRegistryTokens } from './registry-tokens.ts'
+import { Rights } from './rights.ts'
+import { RightsEpoch } from './rights-epoch.ts'
+import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
+
+export type Admin = {
+  settings: AdminSettings
+  /** Moves on with every change of a right; whatever else remembers rights may compare it. */
+  epoch: RightsEpoch
+  authenticator: RegistryAuthenticator
+  permission: PullPermission
+  registryTokens: JwtRegistryTokens
+  callers: Callers
+  accounts: Accounts
+  organizations: Organizations
+  proxyCaches: ProxyCaches
+}
+
+/** Reads, or makes, the key of registry tokens. */
+export async function createAdmin(dependencies: AdminDependencies): Promise<Admin> {
+  const epoch = new RightsEpoch()
+  const context: AdminContext = { ...dependencies, epoch }
+  const directory = new AccountDirectory(context)
+  const accessTokens = new AccessTokens(context, directory)
+  const passwords = new Passwords(context.clock)
+  const credentials = new Credentials(context, directory, accessTokens, passwords)
+  const rights = new Rights(context)
+  const registryTokens = await openRegistryTokens(context)
+  const organizations = new Organizations(context, rights)
+  return {
+    settings: context.settings,
+    epoch,
+    authenticator: new RegistryAuthenticator(context, directory, credentials, registryTokens),
+    permission: new OrganizationPullPermission(context, directory, rights),
+    registryTokens,
+    callers: new Callers(credentials),
+    accounts: new Accounts(context, passwords, accessTokens, rights),
+    organizations,
+    proxyCaches: new ProxyCaches(context, organizations),
+  }
+}

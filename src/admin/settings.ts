@@ -1,0 +1,67 @@
+/** What administration needs of the configuration, and of the parts it does not know. */
+import type { Clock } from '../base/clock.ts'
+import type { Metadata } from '../metadata/open.ts'
+import type { UpstreamConfig } from '../oci/registry.ts'
+import type { RightsEpoch } from './rights-epoch.ts'
+
+export type AdminSettings = {
+  /** SERVER_HOSTNAME: `host[:port]`. Issuer and audience of registry tokens. */
+  serverHostname: string
+  /** TOKEN_LIFETIME. */
+  registryTokenSeconds: number
+  /** FEATURE_PROXY_CACHE */
+  hasProxyCache: boolean
+  /** FEATURE_ANONYMOUS_ACCESS */
+  hasAnonymousAccess: boolean
+  /** FEATURE_USER_INITIALIZE */
+  hasUserInitialize: boolean
+  /** FEATURE_SUPERUSERS_FULL_ACCESS */
+  hasSuperusersFullAccess: boolean
+  /** SUPER_USERS, beside the accounts that are marked. */
+  superUsers: readonly string[]
+  /** GLOBAL_READONLY_SUPER_USERS */
+  globalReadonlySuperUsers: readonly string[]
+  /** DEFAULT_TAG_EXPIRATION */
+  defaultTagExpirationSeconds: number
+  /** TAG_EXPIRATION_OPTIONS */
+  tagExpirationOptionsSeconds: readonly number[]
+}
+
+export interface SecretSealer {
+  seal(plaintext: string, context: string): string
+  open(sealed: string, context: string): string
+}
+
+/**
+ * Ask an upstream whether it answers as a registry and takes the credentials: `GET /v2/` after the token dance.
+ * valid: 200 (with credentials, if there are any). anonymous: 401 or 403 to a request without credentials.
+ * Errors: UpstreamError; `denied` when there are credentials and they are refused.
+ */
+export type ProbeUpstream = (config: UpstreamConfig) => Promise<'valid' | 'anonymous'>
+
+/**
+ * Judge an address that stands where a host is expected: undefined, or what `kind` of address it is that may not be
+ * contacted, and the `line` that would allow it in SSRF_ALLOWED_HOSTS. Names are judged when they are connected to.
+ */
+export type RefuseUpstreamAddress = (target: {
+  host: string
+  port: number
+}) => { kind: string; line: string } | undefined
+
+export type AdminDependencies = {
+  metadata: Metadata
+  secretBox: SecretSealer
+  clock: Clock
+  settings: AdminSettings
+  /** Printed at the start while there is no user; undefined when there is none. */
+  setupToken: string | undefined
+  probeUpstream: ProbeUpstream
+  refuseUpstreamAddress: RefuseUpstreamAddress
+  /** After every committed change of an organization, its proxy configuration included, and after its deletion. */
+  onOrganizationChange: (name: string) => void
+  /** A change or a refusal worth a line in the log; never holds a secret. */
+  report: (event: string, fields: Readonly<Record<string, unknown>>) => void
+}
+
+/** What the parts of administration share. */
+export type AdminContext = AdminDependencies & { epoch: RightsEpoch }

@@ -1,0 +1,105 @@
+/** All running ingests: one per organization and digest. */
+import type { Digest } from '../oci/digest.ts'
+import { DirectRanges } from './blob-direct-range.ts'
+import type { BlobShelf } from './blob-shelf.ts'
+import { Ingest, type IngestDeps, type IngestRequest } from './ingest.ts'
+import type { BlobEvents, Delay } from './ingest-limits.ts'
+
+export type IngestsDeps = {
+  shelf: BlobShelf
+  /** Whether so many more bytes may be stored (MINIMUM_FREE_BYTES); without a size, whether any may. */
+  hasRoom: (sizeBytes: number | undefined) => Promise<boolean>
+  delayMs: Delay
+  onEvent: BlobEvents
+}
+
+export class Ingests {
+  readonly directRanges: DirectRanges
+  readonly #deps: IngestsDeps
+  readonly #shared = new Map<string, Ingest>()
+  readonly #running = new Set<Ingest>()
+  #isStopped = false
+
+  constructor(deps: IngestsDeps) {
+    this.#deps = deps
+    this.directRanges = new DirectRanges(deps.onEvent)
+  }
+
+  /** How many are running, those of late readers included. */
+  get running(): number {
+    return this.#running.size
+  }
+
+  find(organizationId: number, digest: Digest): Ingest | undefined {
+    const ingest = this.#shared.get(keyOf(organizationId, digest))
+    return ingest?.isOver === false ? ingest : undefined
+  }
+
+  /** Begin to receive a blob that all who ask share. The caller has found that nobody else is at it. */
+  start(request: IngestRequest): Ingest {
+    const { organizationId, digest } = request
+    const { shelf } = this.#deps
+    const ingest: Ingest = new Ingest(request, {
+      ...this.#deps,
+      hasRoom: () => this.#deps.hasRoom(undefined),
+      createDraft: (sizeBytes) => this.#createDraft(request, sizeBytes),
+      publish: async (draft, sizeBytes) => {
+        if (!(await shelf.isNamed(organizationId, ingest.repositoryIds, digest))) return false
+        await shelf.publish(organizationId, digest, draft, sizeBytes)
+        return true
+      },
+    })
+    const key = keyOf(organizationId, digest)
+    this.#shared.set(key, ingest)
+    this.#follow(ingest, () => {
+      if (this.#shared.get(key) === ingest) this.#shared.delete(key)
+    })
+    return ingest
+  }
+
+  /** A stream of its own for one reader: verified as it passes, and not kept. */
+  startStraight(request: IngestRequest): Ingest {
+    const straight: Omit<IngestDeps, 'delayMs' | 'onEvent'> = {
+      hasRoom: () => Promise.resolve(false),
+      createDraft: () => Promise.resolve(undefined),
+      publish: () => Promise.resolve(false),
+    }
+    const ingest = new Ingest(request, { ...this.#deps, ...straight })
+    this.#follow(ingest, () => {})
+    return ingest
+  }
+
+  /** Resolves when every ingest that is running now is over. */
+  async drain(): Promise<void> {
+    await Promise.all([...this.#running].map((ingest) => ingest.ended))
+  }
+
+  /** End all: readers are cut, drafts are removed; verified ones are still published. No new one gets far. */
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    for (const ingest of this.#running) ingest.stop(new Error('the server is stopping'))
+    await this.drain()
+  }
+
+  async #createDraft(request: IngestRequest, sizeBytes: number | undefined) {
+    try {
+      if (await this.#deps.hasRoom(sizeBytes)) return await this.#deps.shelf.createDraft()
+    } catch (error) {
+      this.#deps.onEvent('store_failed', { digest: request.digest, error })
+    }
+    return undefined
+  }
+
+  #follow(ingest: Ingest, onOver: () => void): void {
+    this.#running.add(ingest)
+    void ingest.ended.then(() => {
+      this.#running.delete(ingest)
+      onOver()
+    })
+    if (this.#isStopped) ingest.stop(new Error('the server is stopping'))
+  }
+}
+
+function keyOf(organizationId: number, digest: Digest): string {
+  return `${organizationId} ${digest}`
+}

@@ -5,7 +5,8 @@ export type PullTarget = {
   /** `127.0.0.1:port`; plain HTTP. */
   host: string
   repository: string
-  tag: string
+  /** A tag or a digest. */
+  reference: string
   login?: Login
 }
 
@@ -26,8 +27,8 @@ export interface Client {
   stop(): Promise<void>
 }
 
-export function formatTarget({ host, repository, tag }: PullTarget): string {
-  return `${host}/${repository}:${tag}`
+export function formatTarget({ host, repository, reference }: PullTarget): string {
+  return `${host}/${repository}${reference.includes(':') ? '@' : ':'}${reference}`
 }
 
 export function formatLogin({ username, password }: Login): string {

@@ -22,7 +22,7 @@ const ASK_AGAIN_MS = 25
 /** After this, a daemon that was told to stop is killed. */
 const STOP_MS_MAX = 15_000
 /** What is kept of the output, for messages. */
-const OUTPUT_CHARACTERS_MAX = 1_000_000
+const OUTPUT_CHARACTERS_MAX = 10_000_000
 
 export class Daemon {
   readonly #child: ChildProcess

@@ -18,10 +18,10 @@ test('an open registry keeps its content and its address when it goes down and c
   await registry.stop()
   await assert.rejects(fetch(registry.url))
   await registry.start()
-  registry.forgetRequests()
+  await registry.forgetRequests()
   const answer = await fetch(`${registry.url}/v2/some/thing/blobs/${digest}`)
   assert.deepEqual(Buffer.from(await answer.arrayBuffer()), Buffer.from(blob))
-  assert.deepEqual(registry.requests(), [{ method: 'GET', path: `/v2/some/thing/blobs/${digest}`, status: 200 }])
+  assert.deepEqual(await registry.requests(), [{ method: 'GET', path: `/v2/some/thing/blobs/${digest}`, status: 200 }])
 })
 
 test('a registry with htpasswd asks for the password', { skip }, async (t) => {

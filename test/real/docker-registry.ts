@@ -1,6 +1,7 @@
 /** Debian's docker-registry (distribution 2.8) as a real upstream: open, with htpasswd, or with a token service. */
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { stringify } from 'yaml'
 import { runCommand } from './command.ts'
 import { answers, findFreePort, startDaemon } from './daemon.ts'
@@ -22,9 +23,9 @@ export type DockerRegistry = {
   /** `127.0.0.1:port`; the same after `stop` and `start`. */
   host: string
   url: string
-  /** Every request since the first start, or since `forgetRequests`. */
-  requests(): RegistryRequest[]
-  forgetRequests(): void
+  /** Every request that was answered since the first start, or since `forgetRequests`. */
+  requests(): Promise<RegistryRequest[]>
+  forgetRequests(): Promise<void>
   /** Go down; what was pushed stays. */
   stop(): Promise<void>
   /** Come up again. */
@@ -61,6 +62,14 @@ export async function startDockerRegistry(options: DockerRegistryOptions = { aut
   let earlierOutput = ''
   let forgotten = 0
   const output = () => earlierOutput + (daemon.isRunning ? daemon.output : '')
+  /** The log comes through a pipe: once a question of our own is in it, all earlier requests are. */
+  let questions = 0
+  const settledOutput = async (): Promise<string> => {
+    const marker = `/v2/?question=${++questions}`
+    if (daemon.isRunning) await answers(`${url}${marker}`)
+    while (daemon.isRunning && !output().includes(marker)) await setImmediate()
+    return output()
+  }
   const stop = async () => {
     if (!daemon.isRunning) return
     const running = daemon
@@ -70,9 +79,12 @@ export async function startDockerRegistry(options: DockerRegistryOptions = { aut
   return {
     host,
     url,
-    requests: () => parseAccessLog(output().slice(forgotten)),
-    forgetRequests: () => {
-      forgotten = output().length
+    requests: async () => {
+      const requests = parseAccessLog((await settledOutput()).slice(forgotten))
+      return requests.filter((request) => !request.path.startsWith('/v2/?question='))
+    },
+    forgetRequests: async () => {
+      forgotten = (await settledOutput()).length
     },
     stop,
     start: async () => {

@@ -23,6 +23,7 @@ export type Admin = {
   permission: PullPermission
   registryTokens: JwtRegistryTokens
   callers: Callers
+  accessTokens: AccessTokens
   accounts: Accounts
   organizations: Organizations
   proxyCaches: ProxyCaches
@@ -46,6 +47,7 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     permission: new OrganizationPullPermission(context, directory, rights),
     registryTokens,
     callers: new Callers(credentials),
+    accessTokens,
     accounts: new Accounts(context, passwords, accessTokens, rights),
     organizations,
     proxyCaches: new ProxyCaches(context, organizations),

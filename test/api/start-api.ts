@@ -44,17 +44,19 @@ export class ApiUnderTest {
   readonly fastify: FastifyInstance
   readonly admin: Admin
   readonly metadata: Metadata
+  readonly secretBox: SecretBox
   readonly time: { nowMs: number }
   probe: ProbeUpstream = async () => 'anonymous'
   readonly changedOrganizations: string[] = []
   readonly reports: { event: string; fields: Readonly<Record<string, unknown>> }[] = []
   readonly internalErrors: unknown[] = []
 
-  constructor(fastify: FastifyInstance, metadata: Metadata, admin: Admin, time: { nowMs: number }) {
-    this.time = time
-    this.fastify = fastify
-    this.metadata = metadata
-    this.admin = admin
+  constructor(parts: Pick<ApiUnderTest, 'fastify' | 'metadata' | 'admin' | 'time' | 'secretBox'>) {
+    this.fastify = parts.fastify
+    this.metadata = parts.metadata
+    this.admin = parts.admin
+    this.time = parts.time
+    this.secretBox = parts.secretBox
   }
 
   /** `as`: a user name, signed in with PASSWORD; or a whole header when it has a blank. */
@@ -103,6 +105,7 @@ export async function startApi(
   const dataFolder = await mkdtemp(join(tmpdir(), 'entrepot-api-'))
   const metadata = await openMetadata({ uri: undefined, dataFolder })
   const fastify = Fastify(API_SERVER_OPTIONS)
+  const secretBox = new SecretBox(randomBytes(32))
   const time = { nowMs: Date.UTC(2030, 0, 1) }
   t.after(async () => {
     await fastify.close()
@@ -111,7 +114,7 @@ export async function startApi(
   })
   const admin = await createAdmin({
     metadata,
-    secretBox: new SecretBox(randomBytes(32)),
+    secretBox,
     clock: () => time.nowMs,
     settings: { ...SETTINGS, ...settings },
     setupToken: SETUP_TOKEN,
@@ -121,7 +124,7 @@ export async function startApi(
     onOrganizationChange: (name) => api.changedOrganizations.push(name),
     report: (event, fields) => api.reports.push({ event, fields }),
   })
-  const api = new ApiUnderTest(fastify, metadata, admin, time)
+  const api = new ApiUnderTest({ fastify, metadata, admin, time, secretBox })
   const onInternalError = (error: unknown) => api.internalErrors.push(error)
   await registerApi(fastify, { admin, onInternalError })
   await registerTokenService(fastify, { admin, onInternalError })

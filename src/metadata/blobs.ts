@@ -2,6 +2,7 @@
 import { sql } from 'kysely'
 import type { Digest } from '../oci/digest.ts'
 import type { Db } from './db.ts'
+import { HotStatement } from './hot-statement.ts'
 import { fromFlag } from './values.ts'
 
 /** What is known of a digest in one repository. */
@@ -16,6 +17,21 @@ export type BlobLink = {
   hasUrls: boolean
 }
 
+type BlobLinkRow = { stored_bytes: number | null; named_bytes: number | null; has_urls: number | null }
+
+const blobLink = new HotStatement(
+  'find_blob_link',
+  (organizationId: number, digest: string, repositoryId: number, sameDigest: string) => sql<BlobLinkRow>`
+    select stored.size_bytes as stored_bytes, named.size_bytes as named_bytes, named.has_urls as has_urls
+    from (select 1 as one) as one
+    left join organization_blob as stored on stored.organization_id = ${organizationId} and stored.digest = ${digest}
+    left join (
+      select size_bytes, has_urls from manifest_blob
+      where repository_id = ${repositoryId} and digest = ${sameDigest} limit 1
+    ) as named on 1 = 1
+  `,
+)
+
 /** Organizations that can be asked for a copy. */
 const holdersMax = 1000
 /** As many descriptors as one manifest may have. */
@@ -26,17 +42,7 @@ export async function findBlobLink(
   db: Db,
   key: { organizationId: number; repositoryId: number; digest: string },
 ): Promise<BlobLink | undefined> {
-  const { rows } = await sql<{ stored_bytes: number | null; named_bytes: number | null; has_urls: number | null }>`
-    select stored.size_bytes as stored_bytes, named.size_bytes as named_bytes, named.has_urls as has_urls
-    from (select 1 as one) as one
-    left join organization_blob as stored
-      on stored.organization_id = ${key.organizationId} and stored.digest = ${key.digest}
-    left join (
-      select size_bytes, has_urls from manifest_blob
-      where repository_id = ${key.repositoryId} and digest = ${key.digest} limit 1
-    ) as named on 1 = 1
-  `.execute(db)
-  const [row] = rows
+  const row = await blobLink.runFirst(db, key.organizationId, key.digest, key.repositoryId, key.digest)
   const sizeBytes = row?.stored_bytes ?? row?.named_bytes
   if (row === undefined || sizeBytes === undefined || sizeBytes === null) return undefined
   return {

@@ -6,6 +6,7 @@ import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
 import type { Manifest } from '../oci/registry.ts'
 import type { Db } from './db.ts'
 import { laterExpiry } from './expiry.ts'
+import { HotStatement } from './hot-statement.ts'
 import type { ManifestTable } from './schema.ts'
 import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
 
@@ -46,13 +47,15 @@ const holdersMax = 10_000
 const referrersMax = 1000
 const referrersBytesMax = 32 * MiB
 
+const manifestByDigest = new HotStatement(
+  'find_manifest',
+  (repositoryId: number, digest: string) => sql<Selectable<ManifestTable>>`
+    select * from manifest where repository_id = ${repositoryId} and digest = ${digest}
+  `,
+)
+
 export async function findManifest(db: Db, repositoryId: number, digest: string): Promise<StoredManifest | undefined> {
-  const row = await db
-    .selectFrom('manifest')
-    .selectAll()
-    .where('repository_id', '=', repositoryId)
-    .where('digest', '=', digest)
-    .executeTakeFirst()
+  const row = await manifestByDigest.runFirst(db, repositoryId, digest)
   return row && toStoredManifest(row)
 }
 

@@ -3,6 +3,7 @@ import { Kysely, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { Db, MetadataEvents, OpenDatabase } from './db.ts'
+import { readDirectly } from './hot-statement.ts'
 import { StorableTextPool } from './postgres-pool.ts'
 import type { Database } from './schema.ts'
 
@@ -29,7 +30,9 @@ export async function openPostgres(uri: string, onEvent: MetadataEvents): Promis
     types: { getTypeParser: typeParser },
   })
   pool.on('error', (error) => onEvent('postgres_connection_lost', { message: withoutPassword(error, url) }))
-  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool: new StorableTextPool(pool) }) })
+  const storablePool = new StorableTextPool(pool)
+  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool: storablePool }) })
+  readDirectly(db, (name, text, parameters) => storablePool.read(name, text, parameters))
   try {
     await refuseOldServer(db)
   } catch (error) {

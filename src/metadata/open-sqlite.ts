@@ -5,6 +5,7 @@ import Sqlite from 'better-sqlite3'
 import { Kysely } from 'kysely'
 import { SECOND_MS } from '../base/units.ts'
 import type { MetadataEvents, OpenDatabase } from './db.ts'
+import { readDirectly } from './hot-statement.ts'
 import type { Database } from './schema.ts'
 import { SqliteCheckpointer } from './sqlite-checkpointer.ts'
 import { SqliteImmediateDialect, SqliteImmediateDriver, untilFree } from './sqlite-driver.ts'
@@ -30,6 +31,7 @@ export async function openSqlite(dataFolder: string, onEvent: MetadataEvents): P
     reader.pragma('query_only = on')
     const driver = new SqliteImmediateDriver({ writer, reader })
     const db = new Kysely<Database>({ dialect: new SqliteImmediateDialect(driver) })
+    readDirectly(db, (_name, text, parameters) => untilFree(() => driver.read(text, parameters)))
     await driver.init()
     const checkpointer = new SqliteCheckpointer(path, {
       betweenTransactions: (work) => driver.betweenTransactions(work),

@@ -25,6 +25,11 @@ export class StorableTextPool implements PostgresPool {
     return wrapped
   }
 
+  /** Run a statement that the server prepares once for each connection. */
+  async read(name: string, text: string, parameters: readonly unknown[]): Promise<unknown[]> {
+    return (await this.#pool.query({ name, text, values: [...storableParameters(parameters)] })).rows
+  }
+
   end(): Promise<void> {
     return this.#pool.end()
   }

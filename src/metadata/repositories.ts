@@ -1,6 +1,7 @@
 /** Repositories of an organization. */
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import type { Db } from './db.ts'
+import { HotStatement } from './hot-statement.ts'
 import type { RepositoryTable } from './schema.ts'
 import { fromFlag, fromNull, toNull } from './values.ts'
 
@@ -19,19 +20,20 @@ export type Repository = {
 /** Organizations that one statement of a listing names. */
 const organizationsPerStatement = 500
 
+const repositoryByName = new HotStatement(
+  'find_repository',
+  (organizationId: number, generation: number, name: string) => sql<Selectable<RepositoryTable>>`
+    select * from repository where organization_id = ${organizationId} and generation = ${generation} and name = ${name}
+  `,
+)
+
 export async function findRepository(
   db: Db,
   organizationId: number,
   generation: number,
   name: string,
 ): Promise<Repository | undefined> {
-  const row = await db
-    .selectFrom('repository')
-    .selectAll()
-    .where('organization_id', '=', organizationId)
-    .where('generation', '=', generation)
-    .where('name', '=', name)
-    .executeTakeFirst()
+  const row = await repositoryByName.runFirst(db, organizationId, generation, name)
   return row && toRepository(row)
 }
 

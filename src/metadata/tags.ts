@@ -1,8 +1,9 @@
 /** Tags: the current row, and the history behind it. */
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import type { Digest } from '../oci/digest.ts'
 import type { Db } from './db.ts'
 import { laterExpiry, laterInstant } from './expiry.ts'
+import { HotStatement } from './hot-statement.ts'
 import type { TagTable } from './schema.ts'
 import { transact } from './transaction.ts'
 import { fromNull, toNull } from './values.ts'
@@ -31,15 +32,16 @@ export type Use = {
 /** Each time that one loses the race for a tag, another has moved it. */
 const pointTriesMax = 10
 
+const currentTag = new HotStatement(
+  'find_tag',
+  (repositoryId: number, name: string) => sql<Selectable<TagTable>>`
+    select * from tag where repository_id = ${repositoryId} and name = ${name} and ended_at is null
+  `,
+)
+
 /** The current row, also when it has expired. */
 export async function findTag(db: Db, repositoryId: number, name: string): Promise<StoredTag | undefined> {
-  const row = await db
-    .selectFrom('tag')
-    .selectAll()
-    .where('repository_id', '=', repositoryId)
-    .where('name', '=', name)
-    .where('ended_at', 'is', null)
-    .executeTakeFirst()
+  const row = await currentTag.runFirst(db, repositoryId, name)
   return row && toStoredTag(row)
 }
 

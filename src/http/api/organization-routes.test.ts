@@ -230,7 +230,7 @@ test('a deleted organization is gone at once and its name is free', async (t) =>
     ['owner', 404],
   ] as const) {
     const answer = await api.send({ method: 'DELETE', path, ...(as === undefined ? {} : { as }) })
-    assert.equal(answer.statusCode, status, as)
+    assert.equal(answer.statusCode, status, String(as))
   }
   assert.equal((await api.send({ method: 'GET', path, as: 'owner' })).statusCode, 404)
   assert.equal((await api.send({ method: 'GET', path: '/api/v1/user/', as: 'owner' })).json().organizations.length, 0)

@@ -107,12 +107,13 @@ export async function publishBlob(
 
 /** The stored bytes are damaged or gone: nobody has them any more. Rows go before their bytes. */
 export async function forgetBlob(tx: Db, digest: string): Promise<void> {
-  // First the lock that a publisher also takes first.
-  await tx
+  // First the lock that a publisher also takes first. Without a row nobody has a right to it, or only just gets one.
+  const locked = await tx
     .updateTable('blob')
     .set((eb) => ({ stored_at: eb.ref('stored_at') }))
     .where('digest', '=', digest)
-    .execute()
+    .executeTakeFirst()
+  if (locked.numUpdatedRows === 0n) return
   await tx.deleteFrom('organization_blob').where('digest', '=', digest).execute()
   await tx.deleteFrom('blob').where('digest', '=', digest).execute()
 }

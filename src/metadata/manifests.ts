@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.ts'
 import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
 import type { Manifest } from '../oci/registry.ts'
 import type { Db } from './db.ts'
-import { laterExpiry } from './expiry.ts'
+import { laterExpiry, laterInstant } from './expiry.ts'
 import { HotStatement } from './hot-statement.ts'
 import type { ManifestTable } from './schema.ts'
 import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
@@ -34,6 +34,7 @@ export type Holders = {
   manifestIds: number[]
   /** Current tags that name the digest or one of those indexes; undefined `expiresAtMs` is for ever. */
   tags: { id: number; name: string; expiresAtMs: number | undefined }[]
+  /** The ids of `tags`. */
   tagIds: number[]
 }
 
@@ -196,25 +197,18 @@ async function touchStored(
   },
   depth: number,
 ): Promise<{ id: number; depth: number }> {
+  // Until now it lived by a tag or an index, so that it had no expiry of its own; or it did, and the later one holds.
+  const byDigestExpiry = sql<number | null>`
+    case when is_by_digest = 0 then cast(${toNull(fields.expiresAtMs)} as bigint)
+    else ${laterExpiry(fields.expiresAtMs)} end
+  `
   return tx
     .updateTable('manifest')
     .set((eb) => ({
-      last_used_at: eb
-        .case()
-        .when('last_used_at', '<', fields.nowMs)
-        .then(fields.nowMs)
-        .else(eb.ref('last_used_at'))
-        .end(),
+      last_used_at: laterInstant('last_used_at', fields.nowMs),
       depth: eb.case().when('depth', '<', depth).then(depth).else(eb.ref('depth')).end(),
       is_by_digest: toFlag(fields.isByDigest),
-      expires_at: fields.isByDigest
-        ? eb
-            .case()
-            .when('is_by_digest', '=', 0)
-            .then(toNull(fields.expiresAtMs))
-            .else(laterExpiry(fields.expiresAtMs))
-            .end()
-        : null,
+      expires_at: fields.isByDigest ? byDigestExpiry : null,
     }))
     .where('repository_id', '=', fields.repositoryId)
     .where('digest', '=', fields.manifest.descriptor.digest)

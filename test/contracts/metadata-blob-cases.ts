@@ -1,0 +1,234 @@
+/** Blobs, ingests and jobs. */
+import assert from 'node:assert/strict'
+import {
+  findBlobLink,
+  findStoredBlob,
+  forgetBlob,
+  listBlobHolders,
+  listMissingBlobsBeside,
+  publishBlob,
+} from '../../src/metadata/blobs.ts'
+import {
+  listDueIngests,
+  postponeIngest,
+  removeExpiredIngests,
+  removeIngest,
+  type WantedBlob,
+  wantBlobs,
+} from '../../src/metadata/ingests.ts'
+import { addJob, listDueJobs, postponeJob, removeJob } from '../../src/metadata/jobs.ts'
+import type { Metadata } from '../../src/metadata/open.ts'
+import type { Repository } from '../../src/metadata/repositories.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import {
+  freshDigest,
+  freshName,
+  type MetadataCase,
+  makeImage,
+  makeLayer,
+  NOW_MS,
+  newOrganization,
+  newRepository,
+  store,
+  tenTimes,
+} from './metadata-case.ts'
+
+export const BLOB_CASES: readonly MetadataCase[] = [
+  {
+    title: 'a blob is linked by a manifest of the repository, by the organization, by both, or not at all',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const [named, stored, both, foreign] = [freshDigest(), freshDigest(), freshDigest(), freshDigest()]
+      await store(
+        metadata,
+        repository,
+        makeImage([
+          makeLayer(named, 11),
+          makeLayer(both, 12),
+          { ...makeLayer(foreign, 13), urls: ['https://example.test/x'] },
+        ]),
+      )
+      for (const digest of [stored, both]) await publish(metadata, repository, digest)
+      const link = (digest: Digest) => findLink(metadata, repository, digest)
+      assert.deepEqual(await link(named), { sizeBytes: 11, isNamed: true, isStored: false, hasUrls: false })
+      assert.deepEqual(await link(stored), { sizeBytes: 500, isNamed: false, isStored: true, hasUrls: false })
+      assert.deepEqual(await link(both), { sizeBytes: 500, isNamed: true, isStored: true, hasUrls: false })
+      assert.deepEqual(await link(foreign), { sizeBytes: 13, isNamed: true, isStored: false, hasUrls: true })
+      assert.equal(await link(freshDigest()), undefined)
+    },
+  },
+  {
+    title: 'an empty blob is linked too',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const empty = freshDigest()
+      await store(metadata, repository, makeImage([makeLayer(empty, 0)]))
+      assert.deepEqual(await findLink(metadata, repository, empty), {
+        sizeBytes: 0,
+        isNamed: true,
+        isStored: false,
+        hasUrls: false,
+      })
+    },
+  },
+  {
+    title: 'naming the digest of another organization gives no right to its bytes',
+    async check(metadata) {
+      const [victim, attacker] = [await newRepository(metadata), await newRepository(metadata)]
+      const secret = freshDigest()
+      await publish(metadata, victim, secret)
+      await store(metadata, attacker, makeImage([makeLayer(secret)]))
+      assert.equal((await findLink(metadata, attacker, secret))?.isStored, false)
+      assert.deepEqual(await listBlobHolders(metadata.db, secret), [{ organizationId: victim.organizationId }])
+    },
+  },
+  {
+    title: 'ten who publish the same blob at once publish it once, and it is no longer wanted',
+    async check(metadata) {
+      const [first, second] = [await newRepository(metadata), await newRepository(metadata)]
+      const digest = freshDigest()
+      await metadata.transaction((tx) => wantBlobs(tx, [want(first, digest), want(second, digest)]))
+      await tenTimes((turn) => publish(metadata, turn % 2 === 0 ? first : second, digest))
+      const organizationIds = [first, second].map(({ organizationId }) => ({ organizationId }))
+      assert.deepEqual(await listBlobHolders(metadata.db, digest), organizationIds)
+      assert.deepEqual(await findStoredBlob(metadata.db, digest), { sizeBytes: 500 })
+      assert.deepEqual(await dueOf(metadata, digest), [])
+    },
+  },
+  {
+    title: 'a blob published for an organization that is gone belongs to nobody',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const digest = freshDigest()
+      await publish(metadata, { ...repository, organizationId: 999_999_999 }, digest)
+      assert.deepEqual(await listBlobHolders(metadata.db, digest), [])
+    },
+  },
+  {
+    title: 'publishing and forgetting at once never leave a right to bytes that are forgotten',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const digest = freshDigest()
+      await tenTimes((turn) =>
+        turn % 2 === 0 ? publish(metadata, repository, digest) : metadata.transaction((tx) => forgetBlob(tx, digest)),
+      )
+      const isStored = (await findStoredBlob(metadata.db, digest)) !== undefined
+      assert.equal((await listBlobHolders(metadata.db, digest)).length > 0, isStored)
+      await metadata.transaction((tx) => forgetBlob(tx, digest))
+      assert.equal(await findStoredBlob(metadata.db, digest), undefined)
+      assert.deepEqual(await listBlobHolders(metadata.db, digest), [])
+    },
+  },
+  {
+    title: 'beside a layer, what is missing is what its images name and the organization does not have',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const [asked, missing, present, foreign, elsewhere] = [1, 2, 3, 4, 5].map(() => freshDigest())
+      assert.ok(asked && missing && present && foreign && elsewhere)
+      const layers = [makeLayer(asked), makeLayer(missing, 20), makeLayer(missing, 20), makeLayer(present)]
+      const image = makeImage([...layers, { ...makeLayer(foreign), urls: ['https://example.test/'] }])
+      await store(metadata, repository, image)
+      await store(metadata, repository, makeImage([makeLayer(elsewhere)]))
+      await publish(metadata, repository, present)
+      const beside = async (layerDigest: Digest) => {
+        const { organizationId, id: repositoryId } = repository
+        const rows = await listMissingBlobsBeside(metadata.db, { organizationId, repositoryId, layerDigest })
+        return new Map(rows.map(({ digest, sizeBytes }) => [digest, sizeBytes]))
+      }
+      assert.deepEqual(
+        await beside(asked),
+        new Map([[asked, 1000] as const, [missing, 20] as const, [image.config, 7] as const].toSorted()),
+        'as sets',
+      )
+      assert.equal((await beside(image.config)).size, 0, 'a config is no layer')
+    },
+  },
+  {
+    title: 'a wanted blob comes due, is postponed, and is given up in the end',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const digest = freshDigest()
+      const wanted = want(repository, digest)
+      await tenTimes(() => metadata.transaction((tx) => wantBlobs(tx, [wanted, { ...wanted, sizeBytes: 9 }])))
+      const { organizationId } = repository
+      const [ingest] = await dueOf(metadata, digest)
+      assert.deepEqual(ingest, {
+        organizationId,
+        repositoryId: repository.id,
+        digest,
+        sizeBytes: ingest?.sizeBytes,
+        createdAtMs: NOW_MS,
+        attempts: 0,
+        nextAttemptAtMs: NOW_MS,
+        giveUpAtMs: NOW_MS + 100,
+      })
+      assert.deepEqual(await dueOf(metadata, digest, NOW_MS - 1), [])
+      await postponeIngest(metadata.db, { organizationId, digest, nextAttemptAtMs: NOW_MS + 50, attempts: 3 })
+      assert.deepEqual(await dueOf(metadata, digest, NOW_MS + 49), [])
+      assert.equal((await dueOf(metadata, digest, NOW_MS + 50))[0]?.attempts, 3)
+      assert.deepEqual(await dueOf(metadata, digest, NOW_MS + 100), [], 'given up')
+      assert.ok((await removeExpiredIngests(metadata.db, NOW_MS + 100)) >= 1)
+      assert.equal(await removeIngest(metadata.db, { organizationId, digest }), false)
+      await metadata.transaction((tx) => wantBlobs(tx, [wanted]))
+      assert.equal(await removeIngest(metadata.db, { organizationId, digest }), true)
+    },
+  },
+  {
+    title: 'as many blobs as one manifest may name are wanted at once',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const wanted = Array.from({ length: 10_000 }, () => want(repository, freshDigest()))
+      await metadata.transaction((tx) => wantBlobs(tx, wanted))
+      await metadata.transaction((tx) => wantBlobs(tx, []))
+      assert.ok((await removeExpiredIngests(metadata.db, NOW_MS + 100)) >= 10_000)
+    },
+  },
+  {
+    title: 'a job comes due, fails, is postponed and removed',
+    async check({ db }) {
+      const kind = freshName()
+      const due = async (nowMs: number) => (await listDueJobs(db, nowMs, 1000)).filter((job) => job.kind === kind)
+      const { id } = await addJob(db, { kind, payload: { list: [1, 'a\0'] }, nowMs: NOW_MS, runAtMs: NOW_MS + 5 })
+      await addJob(db, { kind, payload: null, nowMs: NOW_MS, runAtMs: NOW_MS + 4 })
+      assert.deepEqual(await due(NOW_MS + 3), [])
+      const [earlier, job] = await due(NOW_MS + 5)
+      assert.equal(earlier?.payload, null)
+      const expected = { id, kind, payload: { list: [1, 'a\0'] }, createdAtMs: NOW_MS, runAtMs: NOW_MS + 5 }
+      assert.deepEqual(job, { ...expected, attempts: 0, lastError: undefined })
+      await postponeJob(db, { id, runAtMs: NOW_MS + 9, attempts: 1, lastError: `broken\0${'x'.repeat(5000)}` })
+      const [, postponed] = await due(NOW_MS + 9)
+      assert.equal(postponed?.attempts, 1)
+      assert.match(postponed?.lastError ?? '', /^broken.x{900,}$/)
+      assert.deepEqual([await removeJob(db, id), await removeJob(db, id)], [true, false])
+    },
+  },
+  {
+    title: 'organizations share nothing by itself',
+    async check(metadata) {
+      const organization = await newOrganization(metadata.db)
+      const [first, second] = [await newRepository(metadata, organization), await newRepository(metadata, organization)]
+      const digest = freshDigest()
+      await store(metadata, first, makeImage([makeLayer(digest)]))
+      await publish(metadata, first, digest)
+      const link = await findLink(metadata, second, digest)
+      assert.deepEqual(link, { sizeBytes: 500, isNamed: false, isStored: true, hasUrls: false }, 'the caller sees that')
+    },
+  },
+]
+
+function want(repository: Repository, digest: Digest): WantedBlob {
+  const { organizationId, id: repositoryId } = repository
+  return { organizationId, repositoryId, digest, sizeBytes: 5, nowMs: NOW_MS, giveUpAtMs: NOW_MS + 100 }
+}
+
+async function dueOf(metadata: Metadata, digest: Digest, nowMs = NOW_MS) {
+  return (await listDueIngests(metadata.db, nowMs, 100_000)).filter((ingest) => ingest.digest === digest)
+}
+
+function publish(metadata: Metadata, { organizationId }: Repository, digest: Digest): Promise<void> {
+  return metadata.transaction((tx) => publishBlob(tx, { organizationId, digest, sizeBytes: 500, nowMs: NOW_MS }))
+}
+
+function findLink(metadata: Metadata, { organizationId, id }: Repository, digest: Digest) {
+  return findBlobLink(metadata.db, { organizationId, repositoryId: id, digest })
+}

@@ -33,6 +33,7 @@ const LANES: readonly (readonly Suite[])[] = [
   [
     { name: 'unit', files: ['src/**/*.test.ts', 'test/fakes/*.test.ts', 'scripts/*.test.ts'], secondsMax: 100 },
     { name: 'contract', files: ['test/contracts/*.test.ts'], secondsMax: 90 },
+    { name: 'api', files: ['test/api/*.test.ts'], secondsMax: 60 },
     { name: 'protocol', files: ['test/protocol/*.test.ts'], secondsMax: 60 },
     { name: 'pull-through', files: ['test/pull-through/*.test.ts'], secondsMax: 180 },
     { name: 'crash', files: ['test/crash/*.test.ts'], secondsMax: 120 },
@@ -42,7 +43,7 @@ const LANES: readonly (readonly Suite[])[] = [
 ]
 
 /** What needs nothing but npm, and little time. */
-const QUICK_SUITES = ['unit', 'protocol']
+const QUICK_SUITES = ['unit', 'api', 'protocol']
 
 const isQuick = process.argv.includes('--quick')
 const isCi = process.env['CI'] === 'true'

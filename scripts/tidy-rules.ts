@@ -2,7 +2,6 @@
 
 /**
  * Which part of `src` may import which; a part is a folder or a file of `src`. `blobs/blob-store` means this file only.
- * What is not listed here may import everything: `app.ts` wires the parts, `main.ts` starts them.
  */
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   base: [],
@@ -18,6 +17,9 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   config: ['oci', 'errors', 'base'],
   cli: ['config', 'oci', 'errors', 'base'],
 }
+
+/** The composition root: these files wire the parts together, so they import everything and make what they like. */
+export const WIRING: readonly string[] = ['main', 'app', 'foundations', 'cache']
 
 /** The parts whose classes are values or errors, made by anyone; those of other parts are wired in `app.ts` only. */
 export const FREELY_MADE: readonly string[] = ['base', 'errors', 'oci']

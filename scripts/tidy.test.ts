@@ -59,6 +59,13 @@ test('imports against the direction are refused, types and late imports too', as
   )
 })
 
+test('a part that nobody gave a place is refused', async (t) => {
+  const { lines } = await tidy(t, { 'src/anything/new.ts': 'export const one = 1\n' })
+  assert.deepEqual(lines, [
+    'src/anything/new.ts:1: src/anything is no part that scripts/tidy-rules.ts knows: say there what it may import',
+  ])
+})
+
 test('import cycles are shown whole', async (t) => {
   const { lines } = await tidy(t, {
     'src/base/a.ts': "import { b } from './b.ts'\nexport const a = () => b\n",

@@ -63,8 +63,8 @@ export const BANNED_WORDS: Readonly<Record<string, string>> = {
   uplink: 'upstream',
   scrub: 'verify',
 }
-/** Docker's token protocol has this word. */
-export const PROTOCOL_NAMES: readonly string[] = ['service']
+/** Docker's token protocol has a service, of which it asks tokens; nothing else is called so. */
+export const PROTOCOL_NAMES = /^service$|token[-_]?service/i
 
 /** Modules whose exports are tested, but not by a file beside them. Each with the reason. */
 export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {

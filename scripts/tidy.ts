@@ -203,7 +203,7 @@ function checkForbidden(source: Source): void {
 
 function checkNames(source: Source): void {
   const check = (name: string, at: ast.Node | number) => {
-    if (rules.PROTOCOL_NAMES.includes(name)) return
+    if (rules.PROTOCOL_NAMES.test(name)) return
     const words = name.split(/[^a-zA-Z]+|(?<=[a-z])(?=[A-Z])/).map((word) => word.toLowerCase())
     for (const word of words) {
       const better = rules.BANNED_WORDS[word]

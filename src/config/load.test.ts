@@ -203,15 +203,23 @@ test('relative paths start at the folder of the file', () => {
   const config = loadText(`TLS_CERTIFICATE_FILE: tls.crt
 TLS_KEY_FILE: /keys/tls.key
 UPSTREAM_CREDENTIALS:
-  ecr: {username: AWS, password_command: [aws, ecr, get-login-password]}
-  quay: {username: bot, password_file: quay.txt}`)
+  ecr: {registry: 1.dkr.ecr.example, username: AWS, password_command: [aws, ecr, get-login-password]}
+  quay: {registry: quay.io, username: bot, password_file: quay.txt}`)
   assert.deepEqual(config.tls, { certificateFile: '/etc/entrepot/tls.crt', keyFile: '/keys/tls.key' })
   assert.equal(config.urlScheme, 'https')
   assert.deepEqual(
     [...config.upstreamCredentials],
     [
-      ['ecr', { kind: 'command', username: 'AWS', passwordCommand: ['aws', 'ecr', 'get-login-password'] }],
-      ['quay', { kind: 'file', username: 'bot', passwordFile: '/etc/entrepot/quay.txt' }],
+      [
+        'ecr',
+        {
+          kind: 'command',
+          registry: '1.dkr.ecr.example',
+          username: 'AWS',
+          passwordCommand: ['aws', 'ecr', 'get-login-password'],
+        },
+      ],
+      ['quay', { kind: 'file', registry: 'quay.io', username: 'bot', passwordFile: '/etc/entrepot/quay.txt' }],
     ],
   )
 })

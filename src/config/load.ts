@@ -16,10 +16,18 @@ const mistakesMax = 100
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** An operator-given credential of an organization's upstream. */
+/**
+ * An operator-given credential of an organization's upstream. It is for the one `registry`: whoever administers the
+ * organization may point it elsewhere, and must not thereby learn the operator's password.
+ */
 export type UpstreamCredential =
-  | { readonly kind: 'file'; readonly username: string; readonly passwordFile: string }
-  | { readonly kind: 'command'; readonly username: string; readonly passwordCommand: readonly string[] }
+  | { readonly kind: 'file'; readonly registry: string; readonly username: string; readonly passwordFile: string }
+  | {
+      readonly kind: 'command'
+      readonly registry: string
+      readonly username: string
+      readonly passwordCommand: readonly string[]
+    }
 
 /** Everything the server is told from outside. Paths are absolute, units stand in the names. */
 export type Config = {
@@ -360,10 +368,11 @@ function credentialsOf(
 ): ReadonlyMap<string, UpstreamCredential> {
   const credentials = new Map<string, UpstreamCredential>()
   for (const [organization, row] of Object.entries(rows)) {
-    const { username, password_file: file, password_command: command } = row
-    if (file !== undefined) credentials.set(organization, { kind: 'file', username, passwordFile: path(file) })
+    const { registry, username, password_file: file, password_command: command } = row
+    if (file !== undefined)
+      credentials.set(organization, { kind: 'file', registry, username, passwordFile: path(file) })
     else if (command !== undefined)
-      credentials.set(organization, { kind: 'command', username, passwordCommand: command })
+      credentials.set(organization, { kind: 'command', registry, username, passwordCommand: command })
   }
   return credentials
 }

@@ -3,6 +3,7 @@ import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { GiB, KiB, MiB } from '../base/units.ts'
 import { isOrganizationName } from '../oci/repository-name.ts'
+import { isNotAnUpstreamName, parseUpstreamName } from '../oci/upstream-name.ts'
 
 /** Longest text of one value; a path, a URI or a long list of hosts fits with room to spare. */
 const textCharactersMax = 4096
@@ -148,12 +149,18 @@ export const egressProxy = z.strictObject(
   { error: 'expected the keys uri and, if wanted, no_proxy' },
 )
 
-const credentialShape = 'expected the keys username and either password_file or password_command'
+function isUpstreamHost(value: string): boolean {
+  const parsed = parseUpstreamName(value)
+  return !isNotAnUpstreamName(parsed) && parsed.namespace === undefined
+}
+
+const credentialShape = 'expected the keys registry, username and either password_file or password_command'
 
 /** One operator-given credential: the password is in a file or is printed by a command. */
 const upstreamCredential = z
   .strictObject(
     {
+      registry: text('the upstream host that the password is for, host[:port]', isUpstreamHost),
       username: text('a user name'),
       password_file: text('the path of a file').optional(),
       password_command: list(text('a program or an argument'), 'a program and its arguments').optional(),
@@ -170,7 +177,9 @@ const upstreamCredential = z
 export const upstreamCredentials = z.record(
   text('the name of an organization', isOrganizationName),
   upstreamCredential,
-  { error: 'expected organizations with their credentials: ORGANIZATION: {username: …, password_file: …}' },
+  {
+    error: 'expected organizations with their credentials: ORGANIZATION: {registry: …, username: …, password_file: …}',
+  },
 )
 
 const STORAGE =

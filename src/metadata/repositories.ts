@@ -37,6 +37,11 @@ export async function findRepository(
   return row && toRepository(row)
 }
 
+export async function findRepositoryById(db: Db, id: number): Promise<Repository | undefined> {
+  const row = await db.selectFrom('repository').selectAll().where('id', '=', id).executeTakeFirst()
+  return row && toRepository(row)
+}
+
 /** Find or create, private. Of several who do it at once, all get the same row. */
 export async function ensureRepository(
   tx: Db,

@@ -5,16 +5,19 @@ import { SingleFlight } from '../base/single-flight.ts'
 import { listBlobHolders } from '../metadata/blobs.ts'
 import { findMirror, findOrganization, findOrganizationById, type Organization } from '../metadata/organizations.ts'
 import { findProxyCache, type ProxyCache } from '../metadata/proxy-caches.ts'
+import { findRepositoryById } from '../metadata/repositories.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Reference } from '../oci/reference.ts'
 import type { Upstream } from '../oci/registry.ts'
 import { parseUpstreamName } from '../oci/upstream-name.ts'
 import { CachedOrganization } from './cached-organization.ts'
+import type { CompletedOrganization } from './completion.ts'
 import type { HotManifest, RegistryDirectory } from './directory.ts'
 import { OrganizationBlobs, type OrganizationBlobsDeps } from './organization-blobs.ts'
 import type { ManifestsDeps, Recalled } from './organization-manifests.ts'
 import { askableUpstream, makeTagPolicy, type OrganizationView } from './organization-view.ts'
 import { renewedExpiry } from './tag-decision.ts'
+import { mapRepositoryName } from './upstream-repository.ts'
 import { listVisibleRepositories } from './visible-repositories.ts'
 
 export const DIRECTORY_LIMITS = {
@@ -65,6 +68,20 @@ export class OrganizationDirectory implements RegistryDirectory {
   async findCachedById(id: number): Promise<CachedOrganization | undefined> {
     const organization = await findOrganizationById(this.#deps.metadata.db, id)
     return organization && this.findCached(organization.name)
+  }
+
+  /** The organization's blobs and its repositories' names upstream, for work that goes on behind the requests. */
+  async findCompleted(id: number): Promise<CompletedOrganization | undefined> {
+    const cached = await this.findCachedById(id)
+    if (cached === undefined) return undefined
+    return {
+      blobs: cached.blobs,
+      repositoryName: async (repositoryId) => {
+        const row = await findRepositoryById(this.#deps.metadata.db, repositoryId)
+        const isOurs = row !== undefined && row.organizationId === id && row.generation === cached.view.generation
+        return isOurs && cached.view.upstream ? mapRepositoryName(cached.view.upstream, row.name).upstream : undefined
+      },
+    }
   }
 
   async findMirror(host: string): Promise<string | undefined> {

@@ -1,0 +1,126 @@
+/** The cache put together: upstreams, manifests, blobs, and the organizations in front. Part of the composition root. */
+
+import { upstreamConfigOf } from './admin/upstream-credentials.ts'
+import type { Clock } from './base/clock.ts'
+import { delayMs, everyMs, type Timer } from './base/timers.ts'
+import type { Config } from './config/load.ts'
+import type { Foundations, Report } from './foundations.ts'
+import type { Organization } from './metadata/organizations.ts'
+import type { UpstreamConfig } from './oci/registry.ts'
+import { isNotAnUpstreamName, parseUpstreamName } from './oci/upstream-name.ts'
+import { BlobShelf } from './registry/blob-shelf.ts'
+import { Completion } from './registry/completion.ts'
+import type { BlobEvents } from './registry/ingest-limits.ts'
+import { Ingests } from './registry/ingests.ts'
+import { LAST_USE_LIMITS, LastUses } from './registry/last-uses.ts'
+import { ManifestMemory } from './registry/manifest-memory.ts'
+import { OrganizationDirectory } from './registry/organization-directory.ts'
+import { ROOM_LIMITS } from './registry/store-room.ts'
+import type { ObserveUpstream } from './upstream/upstream-event.ts'
+import { createUpstreamPool, type HttpUpstreamPool } from './upstream/upstream-pool.ts'
+
+/** Blobs that are completed in the background at a time: behind every client, and few. */
+const completionsMax = 2
+
+export type CacheOptions = {
+  config: Config
+  foundations: Foundations
+  clock: Clock
+  report: Report
+  version: string
+  observeUpstream: ObserveUpstream
+  observeBlobs: BlobEvents
+}
+
+export type Cache = {
+  upstreams: HttpUpstreamPool
+  directory: OrganizationDirectory
+  ingests: Ingests
+  /** Begin the work beside the requests. */
+  start(): void
+  /** End it: nothing new, what is running is dropped, what was used is written. */
+  stop(): Promise<void>
+}
+
+export function assembleCache(options: CacheOptions): Cache {
+  const { config, foundations, clock, report } = options
+  const { metadata, store, room, secretBox } = foundations
+  const upstreams = createUpstreamPool({
+    clock,
+    ssrfAllowedHosts: config.ssrfAllowedHosts,
+    realmHosts: config.upstreamRealmHosts,
+    ...(config.egressProxy === undefined
+      ? {}
+      : { egressProxy: { ...config.egressProxy, noProxy: [...config.egressProxy.noProxy] } }),
+    observe: options.observeUpstream,
+    userAgent: `entrepot/${options.version}`,
+  })
+  const memory = new ManifestMemory()
+  const uses = new LastUses(metadata, (repositoryId, tag) => memory.forgetTag(repositoryId, tag), report)
+  const onEvent = options.observeBlobs
+  const shelf = new BlobShelf({ metadata, store, clock, onEvent })
+  const hasRoom = (sizeBytes: number | undefined) => room.hasRoomFor(sizeBytes ?? 0)
+  const ingests = new Ingests({ shelf, hasRoom, delayMs, onEvent })
+  const completion = config.featureProxyCacheBlobDownload
+    ? new Completion({
+        metadata,
+        clock,
+        delayMs,
+        onEvent,
+        concurrency: completionsMax,
+        findOrganization: (id) => directory.findCompleted(id),
+      })
+    : undefined
+  const directory: OrganizationDirectory = new OrganizationDirectory({
+    metadata,
+    memory,
+    uses,
+    clock,
+    hasRoom: () => room.hasRoom,
+    report,
+    delayMs: (ms, signal) => delayMs(ms, signal === undefined ? {} : { signal }),
+    openUpstream: (organization, proxyCache) =>
+      upstreams.open(
+        withOperatorsCredential(config, organization, upstreamConfigOf(secretBox, organization, proxyCache)),
+      ),
+    blobs: { shelf, ingests, clock, completion },
+  })
+  const timers: Timer[] = []
+  return {
+    upstreams,
+    directory,
+    ingests,
+    start() {
+      timers.push(everyMs(LAST_USE_LIMITS.flushMs, () => void uses.flush()))
+      timers.push(everyMs(ROOM_LIMITS.refreshMs, () => void room.hasRoomFor(0)))
+      completion?.start()
+    },
+    async stop() {
+      for (const timer of timers) timer.cancel()
+      await completion?.stop()
+      await ingests.stop()
+      await upstreams.close()
+      await shelf.drain()
+      await uses.flush()
+    },
+  }
+}
+
+/**
+ * What the operator has configured goes before what the organization's administrators have stored, but only at the
+ * registry that it is for: an administrator who points the organization elsewhere must not be sent it.
+ */
+function withOperatorsCredential(config: Config, organization: Organization, upstream: UpstreamConfig): UpstreamConfig {
+  const credential = config.upstreamCredentials.get(organization.name)
+  if (credential === undefined) return upstream
+  const registry = parseUpstreamName(credential.registry)
+  if (isNotAnUpstreamName(registry) || registry.host !== upstream.host) return upstream
+  const { username } = credential
+  return {
+    ...upstream,
+    credentials:
+      credential.kind === 'file'
+        ? { kind: 'file', username, path: credential.passwordFile }
+        : { kind: 'command', username, command: credential.passwordCommand },
+  }
+}

@@ -22,6 +22,9 @@ import type { Rights } from './rights.ts'
 import { scopesGive } from './scopes.ts'
 import type { AdminContext } from './settings.ts'
 
+/** What our own paths begin with, and DESIGN part 4 has `/<org>/v2/…` beside `/v2/<org>/…`: these would be ambiguous. */
+const RESERVED_NAMES: ReadonlySet<string> = new Set(['api', 'health', 'metrics', 'v1', 'v2'])
+
 /** Quay's name for the team that an organization begins with. */
 const OWNERS = 'owners'
 
@@ -48,6 +51,7 @@ export class Organizations {
         `name: expected 2 to ${organizationNameCharactersMax} lower-case letters and digits, with . _ __ or - between`,
       )
     }
+    if (RESERVED_NAMES.has(name)) throw invalidRequest('name: is reserved, since paths of the server begin with it')
     const email = parseEmail(fields.email ?? null)
     const { metadata, clock, settings } = this.#context
     try {

@@ -59,7 +59,20 @@ test('a name is taken by an organization or a user, or is none', async (t) => {
     assert.equal(answer.statusCode, 400)
     assert.equal(answer.json().detail, 'A user or organization with this name already exists')
   }
-  for (const name of ['x', 'Cache', 'a/b', '../etc', 'a\0', 'ä'.repeat(3), 'a'.repeat(256), 7, null, undefined]) {
+  for (const name of [
+    'x',
+    'v2',
+    'api',
+    'Cache',
+    'a/b',
+    '../etc',
+    'a\0',
+    'ä'.repeat(3),
+    'a'.repeat(256),
+    7,
+    null,
+    undefined,
+  ]) {
     const answer = await create(name)
     assert.equal(answer.statusCode, 400, String(name))
     assert.match(answer.json().detail, /^name: /)

@@ -134,6 +134,10 @@ test('PUT changes what is sent; credentials stay, go with null, and are replaced
     return upstreamConfigOf(api.secretBox, organization, stored).credentials
   }
   const put = (body: Record<string, unknown>) => api.send({ method: 'PUT', path, as: 'owner', body })
+  for (const payload of ['', 'null', '[]']) {
+    const headers = { 'content-type': 'application/json' }
+    assert.equal((await api.send({ method: 'PUT', path, as: 'owner', payload, headers })).statusCode, 400)
+  }
   const changed = await put({ expiration_s: 0 })
   assert.equal(changed.statusCode, 200)
   assert.deepEqual(changed.json(), {

@@ -3,7 +3,7 @@
  * Plain JavaScript for the Node that the machine has: our own Node 26 comes with what is installed here.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -64,9 +64,13 @@ function isInstalled() {
 }
 
 function isRightNode(version) {
-  const binary = path.join(modules, '.bin', 'node')
-  if (!existsSync(binary)) return false
-  return spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout === `v${version}\n`
+  return runNode().stdout === `v${version}\n`
+}
+
+/** What our own Node says its version is; nothing when it is not there. */
+function runNode() {
+  const { stdout, stderr } = spawnSync(path.join(modules, '.bin', 'node'), ['--version'], { encoding: 'utf8' })
+  return { stdout: stdout ?? '', stderr: stderr ?? '' }
 }
 
 function run(command, args, options) {
@@ -95,6 +99,11 @@ function install() {
   // Its name among the commands: npm leaves out a command whose file is not there yet.
   const link = run('npm', ['rebuild', 'node', '--ignore-scripts', '--loglevel=error'])
   const version = readJson(path.join(nodePackage, 'package.json'))?.version
+  const library = /loading shared libraries: ([^:\s]+)/.exec(runNode().stderr)?.[1]
+  if (library !== undefined) {
+    const fix = library.startsWith('libatomic.') ? ' (`apt-get install libatomic1`, or `dnf install libatomic`)' : ''
+    fail(`Node ${version} needs the library ${library} of the system: install it${fix}, then try again`)
+  }
   if (binary.status === 0 && link.status === 0 && isRightNode(version)) return
   fail(`Node ${version} could not be installed:\n${binary.stdout}${binary.stderr}${link.stderr}`)
 }

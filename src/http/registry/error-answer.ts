@@ -1,9 +1,9 @@
 /** Whatever was thrown, as the spec's JSON. Source: distribution-spec, "Error Codes". */
 import { type RegistryError, toRegistryError, UpstreamError } from '../../errors.ts'
-import { type Answer, REGISTRY_HEADERS } from './exchange.ts'
+import { type PlainAnswer, REGISTRY_HEADERS } from './exchange.ts'
 
 /** `challenge` is asked for only when the answer is 401. */
-export function toErrorAnswer(error: RegistryError, requestId: string, challenge: () => string): Answer {
+export function toErrorAnswer(error: RegistryError, requestId: string, challenge: () => string): PlainAnswer {
   const { code, message, detail } = error
   const body = JSON.stringify({ errors: [{ code, message, ...(detail !== undefined && { detail }) }] })
   const headers = [

@@ -1,10 +1,10 @@
 /** The `/v2` server: takes raw requests before Fastify, answers each exactly once, and observes each exactly once. */
-import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { monotonicMs } from '../../base/clock.ts'
 import { parseRequest } from '../../oci/request.ts'
 import type { AccessRecord } from '../access-record.ts'
 import { HTTP_LIMITS } from '../limits.ts'
+import { makeRequestIds } from '../request-ids.ts'
 import { formatChallenge } from './challenge.ts'
 import { asRegistryError, toErrorAnswer } from './error-answer.ts'
 import type { Answer, BlobAnswer, Exchange } from './exchange.ts'
@@ -22,13 +22,6 @@ export function createRegistryHandler(deps: RegistryDeps): RegistryHandler {
     if (answerHot(request, response, nextId)) return
     void answerOnce(deps, request, response, nextId())
   }
-}
-
-/** Unique in this process and, very likely, between processes. */
-export function makeRequestIds(): () => string {
-  const prefix = randomBytes(4).toString('hex')
-  let count = 0
-  return () => `${prefix}-${(++count).toString(36)}`
 }
 
 async function answerOnce(

@@ -41,11 +41,11 @@ export function formatAccessLine(record: AccessRecord, timeMs: number): string {
 const UNSAFE = /[^ !#-[\]-~]/
 
 function quote(text: string): string {
-  return UNSAFE.test(text) ? escape(text) : `"${text}"`
+  return UNSAFE.test(text) ? escapeText(text) : `"${text}"`
 }
 
 /** JSON leaves DEL and what is above it alone; a terminal that shows the log may not. */
-function escape(text: string): string {
+function escapeText(text: string): string {
   return JSON.stringify(text).replace(/[\x7f-\uffff]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
   })

@@ -112,6 +112,7 @@ export function protocolError(host: string, problem: string, status?: number): U
 function findCode(error: unknown): string {
   if (typeof error !== 'object' || error === null) return ''
   if ('code' in error && typeof error.code === 'string') return error.code
+  if ('name' in error && error.name === 'HTTPParserError') return 'HPE_' // undici leaves the code out at times.
   if (error instanceof AggregateError) return findCode(error.errors[0])
   return 'cause' in error ? findCode(error.cause) : ''
 }

@@ -52,6 +52,7 @@ export class ResponseSink implements BlobSink {
     this.#response.write(block, (error) => {
       const isTaken = error === undefined || error === null
       if (isTaken) this.#bytes += block.byteLength
+      else this.#isGone = true // Told here before `close`.
       this.#settle(isTaken)
     })
     return promise

@@ -29,7 +29,7 @@ export class ConnectionPools {
 
   constructor(options: ConnectionPoolsOptions) {
     this.#options = options
-    this.#pools = new RecentMap(options.limits.connectionPoolsMax, (entry) => void entry.dispatcher.close())
+    this.#pools = new RecentMap(options.limits.connectionPoolsMax, closeGently)
   }
 
   /** The connections to an origin. Throws AddressRefusedError for a target that a proxy must not be asked for. */
@@ -62,7 +62,7 @@ export class ConnectionPools {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#pools.entries().map(([, entry]) => entry.dispatcher.destroy()))
+    await Promise.all([...this.#pools.entries()].map(([, entry]) => entry.dispatcher.destroy()))
   }
 
   #closeIdle(): void {
@@ -70,7 +70,7 @@ export class ConnectionPools {
     for (const [key, entry] of this.#pools.entries()) {
       if (entry.usedAtMs >= idleBeforeMs) return // The rest were used later.
       this.#pools.delete(key)
-      void entry.dispatcher.close() // Waits for what is still being read.
+      closeGently(entry) // It waits for what is still being read.
     }
   }
 
@@ -107,4 +107,8 @@ export function targetOf(url: URL): AddressTarget {
 function authorities({ caPem, isForeign }: Trust): string[] | undefined {
   if (caPem === undefined) return undefined
   return isForeign ? [caPem, ...getCACertificates('default')] : [caPem]
+}
+
+function closeGently({ dispatcher }: Entry): void {
+  dispatcher.close().catch(() => {}) // It was closed already: nothing is left to do.
 }

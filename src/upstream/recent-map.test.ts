@@ -13,10 +13,13 @@ test('what was not touched for longest makes room, and is told', () => {
     'C',
   )
   assert.deepEqual(dropped, ['B'])
-  assert.deepEqual(map.entries(), [
-    ['a', 'A'],
-    ['c', 'C'],
-  ])
+  assert.deepEqual(
+    [...map.entries()],
+    [
+      ['a', 'A'],
+      ['c', 'C'],
+    ],
+  )
   map.delete('a')
   assert.equal(map.find('a'), undefined)
   assert.deepEqual(dropped, ['B'])

@@ -41,8 +41,8 @@ export class RecentMap<Value> {
     this.#entries.delete(key)
   }
 
-  /** From the longest untouched. */
-  entries(): [string, Value][] {
-    return [...this.#entries]
+  /** From the longest untouched; entries may be deleted meanwhile. */
+  entries(): MapIterator<[string, Value]> {
+    return this.#entries.entries()
   }
 }

@@ -37,6 +37,12 @@ async function serve(options: ServeOptions): Promise<void> {
   }
   const app = await start(config, options)
   process.stderr.write(`entrepot: serving ${app.url}, metrics on ${app.metricsUrl}\n`)
+  if (app.setupToken !== undefined) {
+    process.stderr.write(
+      'entrepot: there is no user yet: run bin/entrepot user create NAME on this machine, ' +
+        `or from elsewhere with the set-up token ${app.setupToken}\n`,
+    )
+  }
   await stopSignal()
   process.stderr.write('entrepot: stopping; a second signal ends it at once\n')
   afterMs(config.shutdownGraceMs + closeMsMax, () => process.exit(1))

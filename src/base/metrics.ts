@@ -122,9 +122,12 @@ export class Metrics {
     this.#upstreamLatency.observe({ host, kind }, ms / 1000)
   }
 
-  countIngest(result: 'published' | 'failed' | 'abandoned', bytes: number): void {
+  countIngest(result: 'published' | 'failed' | 'straight_through'): void {
     this.#ingests.inc({ result })
-    if (bytes > 0) this.#ingestedBytes.inc(bytes)
+  }
+
+  countIngestedBytes(bytes: number): void {
+    this.#ingestedBytes.inc(bytes)
   }
 
   /**

@@ -35,6 +35,7 @@ test('with no file and no environment everything has its default', () => {
     configFile: undefined,
     serverHostname: 'localhost:8080',
     urlScheme: 'http',
+    preferredUrlScheme: undefined,
     tls: undefined,
     trustedProxies: [],
     databaseUri: undefined,

@@ -40,6 +40,8 @@ export type Config = {
   /** `host[:port]` as clients write it. */
   readonly serverHostname: string
   readonly urlScheme: 'http' | 'https'
+  /** PREFERRED_URL_SCHEME as it was set; undefined: as each request came. */
+  readonly preferredUrlScheme: 'http' | 'https' | undefined
   readonly tls: { readonly certificateFile: string; readonly keyFile: string } | undefined
   /** Addresses and CIDR blocks. */
   readonly trustedProxies: readonly string[]
@@ -322,6 +324,7 @@ function buildConfig(settings: SettingValues, loading: Loading, around: Surround
     blobFolder: storage === undefined ? join(around.dataFolder, 'blobs') : path('DISTRIBUTED_STORAGE_CONFIG', storage),
     serverHostname: settings.SERVER_HOSTNAME ?? hostnameOf(around.host, around.port, urlScheme),
     urlScheme,
+    preferredUrlScheme: settings.PREFERRED_URL_SCHEME,
     tls: hasTls
       ? Object.freeze({
           certificateFile: path('TLS_CERTIFICATE_FILE', certificate),

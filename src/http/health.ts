@@ -22,7 +22,7 @@ export async function checkHealth(checks: HealthChecks): Promise<HealthReport> {
 
 /** `checks` are those that say whether this instance works; an upstream that is down is no reason to restart it. */
 export function registerHealth(fastify: FastifyInstance, checks: HealthChecks): void {
-  for (const path of ['/health', '/health/instance', '/health/endtoend', '/status']) {
+  for (const path of ['/health', '/health/instance']) {
     fastify.get(path, async (_request, reply) => {
       const report = await checkHealth(checks)
       return reply.code(report.status_code).header('cache-control', 'no-store').send(report)

@@ -39,6 +39,11 @@ export class LastUses {
     this.#report = report
   }
 
+  /** Whether there is something that `flush` would write. */
+  get hasPending(): boolean {
+    return this.#flushing !== undefined || this.#tags.size > 0 || this.#manifests.size > 0
+  }
+
   touchTag(use: Use): void {
     this.#touch(this.#tags, use)
   }

@@ -71,14 +71,13 @@ export class ManifestShelf {
   async findCopy(repository: NamedRepository, tag: Tag): Promise<TagWithManifest | undefined> {
     const repositoryId = repository.held?.id
     if (repositoryId === undefined) return undefined
-    const { memory, metadata } = this.#deps
-    let held = memory.findTag(repositoryId, tag)
-    if (held === undefined) {
-      const row = await findTag(metadata.db, repositoryId, tag)
-      if (row === undefined) return undefined
-      held = memory.findTag(repositoryId, tag) ?? toHeldTag(row)
-      memory.setTag(repositoryId, tag, held)
+    let held = await this.#findTag(repositoryId, tag)
+    if (held?.expiresAtMs !== undefined && held.expiresAtMs <= this.#deps.clock() && this.#deps.uses.hasPending) {
+      // A pull by digest may have renewed it since, which is known only when it is written.
+      await this.#deps.uses.flush()
+      held = await this.#findTag(repositoryId, tag)
     }
+    if (held === undefined) return undefined
     const manifest = await this.findManifest(repository, held.digest)
     return manifest && { tag: held, manifest }
   }
@@ -180,6 +179,17 @@ export class ManifestShelf {
     await this.#bestEffort('repository_denial_not_written', () =>
       setRepositoryDenied(this.#deps.metadata.db, held.id, held.deniedAtMs),
     )
+  }
+
+  async #findTag(repositoryId: number, tag: Tag): Promise<HeldTag | undefined> {
+    const { memory, metadata } = this.#deps
+    const remembered = memory.findTag(repositoryId, tag)
+    if (remembered !== undefined) return remembered
+    const row = await findTag(metadata.db, repositoryId, tag)
+    if (row === undefined) return undefined
+    const held = memory.findTag(repositoryId, tag) ?? toHeldTag(row)
+    memory.setTag(repositoryId, tag, held)
+    return held
   }
 
   async #findRepository(stored: string): Promise<HeldRepository | undefined> {

@@ -85,14 +85,18 @@ export class OrganizationDirectory implements RegistryDirectory {
   }
 
   async findMirror(host: string): Promise<string | undefined> {
-    const organization = await findMirror(this.#deps.metadata.db, host)
+    // Stored as it is contacted: every alias of Docker Hub finds the one mirror.
+    const parsed = parseUpstreamName(host)
+    if (!('host' in parsed) || parsed.namespace !== undefined) return undefined
+    const organization = await findMirror(this.#deps.metadata.db, parsed.host)
     return organization?.name
   }
 
   async isUpstreamOf(organization: string, host: string): Promise<boolean> {
     const cached = await this.findCached(organization)
     const parsed = parseUpstreamName(host)
-    return cached?.view.upstream !== undefined && 'host' in parsed && cached.view.upstream.client.host === parsed.host
+    if (cached?.view.upstream === undefined || !('host' in parsed)) return false
+    return cached.view.upstream.client.host === parsed.host || cached.view.mirrorHost === parsed.host
   }
 
   async listRepositories(
@@ -132,7 +136,7 @@ export class OrganizationDirectory implements RegistryDirectory {
       policy: makeTagPolicy(organization, proxyCache?.expirationSeconds ?? 0),
       rules: { allowed: organization.allowedRepositories, denied: organization.deniedRepositories },
       frozen: organization.frozen,
-      anonymousPulls: organization.anonymousPulls,
+      mirrorHost: organization.mirrorHost,
       upstream: proxyCache && this.#openUpstream(organization, proxyCache),
     }
   }

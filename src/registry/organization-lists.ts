@@ -1,5 +1,5 @@
 /** The lists of one organization's repositories: tags and referrers, the upstream's merged with ours. */
-import { PassingMap } from '../base/bounded-map.ts'
+import { BoundedMap, PassingMap } from '../base/bounded-map.ts'
 import { SingleFlight } from '../base/single-flight.ts'
 import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import { RegistryError, toRegistryError, UpstreamError } from '../errors.ts'
@@ -21,6 +21,8 @@ export const LIST_LIMITS = {
   listsMax: 200,
   /** How long a list of referrers is waited for when an earlier one can be served instead. */
   referrersPatienceMs: 2 * SECOND_MS,
+  /** Lists of referrers in repositories of which nothing is held: those have no row to keep them with. */
+  looseReferrersMax: 1_000,
   /** What we read of an upstream's list; the upstream client stops there. */
   tagsMax: 100_000,
 } as const
@@ -31,6 +33,7 @@ export class OrganizationLists {
   readonly #manifests: OrganizationManifests
   readonly #upstream: Upstream | undefined
   readonly #tagLists = new PassingMap<Tag[]>(LIST_LIMITS.listsMax)
+  readonly #looseReferrers = new BoundedMap<string, Referrer[]>(LIST_LIMITS.looseReferrersMax)
   readonly #tagQuestions = new SingleFlight<Tag[]>()
   readonly #referrerQuestions = new SingleFlight<Referrer[]>()
 
@@ -105,9 +108,9 @@ export class OrganizationLists {
   }
 
   async #findStoredReferrers(repository: NamedRepository, digest: Digest): Promise<Referrer[] | undefined> {
-    if (repository.held === undefined) return undefined
+    if (repository.held === undefined) return this.#looseReferrers.get(`${repository.names.upstream}@${digest}`)
     const stored = await findReferrers(this.#deps.metadata.db, repository.held.id, digest)
-    return stored?.referrers
+    return stored?.referrers ?? this.#looseReferrers.get(`${repository.names.upstream}@${digest}`)
   }
 
   async #listUpstreamReferrers(
@@ -137,7 +140,10 @@ export class OrganizationLists {
   /** Only for repositories that are held: a question creates nothing. */
   async #saveReferrers(repository: NamedRepository, digest: Digest, referrers: Referrer[]): Promise<void> {
     const repositoryId = repository.held?.id
-    if (repositoryId === undefined) return
+    if (repositoryId === undefined) {
+      this.#looseReferrers.set(`${repository.names.upstream}@${digest}`, referrers)
+      return
+    }
     try {
       const fetchedAtMs = this.#deps.clock()
       await this.#deps.metadata.transaction((tx) =>

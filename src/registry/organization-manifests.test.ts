@@ -57,7 +57,7 @@ async function open(t: TestContext, changes: { policy?: Partial<TagPolicy>; view
     policy,
     rules: { allowed: [], denied: [] },
     frozen: false,
-    anonymousPulls: false,
+    mirrorHost: undefined,
     upstream: { client: upstream, namespace: undefined, isDockerHub: false },
     ...changes.view,
   }

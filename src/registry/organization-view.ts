@@ -11,7 +11,8 @@ export type OrganizationView = {
   policy: TagPolicy
   rules: RepositoryRules
   frozen: boolean
-  anonymousPulls: boolean
+  /** The host whose `?ns=` it answers. */
+  mirrorHost: string | undefined
   /** Undefined when there is no proxy configuration: then only what is cached is served. */
   upstream: { client: Upstream; namespace: string | undefined; isDockerHub: boolean } | undefined
 }

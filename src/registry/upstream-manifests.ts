@@ -124,7 +124,8 @@ export class UpstreamManifests {
       const answer = await ask(AbortSignal.timeout(QUESTION_LIMITS.questionMsMax))
       await this.#shelf.setDenied(repository, false)
       return answer
-    } catch (error) {
+    } catch (thrown) {
+      const error = this.#asUpstreamError(thrown)
       const failure = error instanceof UpstreamError ? error.failure : 'protocol'
       const failed: Failed = {
         kind: 'failed',
@@ -137,6 +138,14 @@ export class UpstreamManifests {
     }
   }
 
+  /** The time that a question may take is over: that is the upstream's failure. */
+  #asUpstreamError(error: unknown): unknown {
+    if (!(error instanceof Error) || error.name !== 'TimeoutError') return error
+    const seconds = QUESTION_LIMITS.questionMsMax / SECOND_MS
+    const { host } = this.#upstream
+    return new UpstreamError('timeout', host, `${host} did not answer within ${seconds} s`, { cause: error })
+  }
+
   async #isUnchanged(repository: NamedRepository, tag: Tag, copy: TagWithManifest): Promise<boolean> {
     try {
       const current = await this.#head(repository, tag)
@@ -147,19 +156,22 @@ export class UpstreamManifests {
     }
   }
 
+  /**
+   * What the tag names now. With a copy, a digest that is another is believed only when its manifest can be had: else it
+   * is as if the HEAD had failed that way. The manifest is not stored but waits for the GET of its digest.
+   */
   async #headOrGet(
     repository: NamedRepository,
     tag: Tag,
     copy: TagWithManifest | undefined,
     signal: AbortSignal,
   ): Promise<{ descriptor: Descriptor; manifest: Manifest | undefined }> {
-    try {
-      return { descriptor: await this.#head(repository, tag), manifest: undefined }
-    } catch (error) {
-      if (copy === undefined || !isNotFound(error)) throw error
-      const { manifest } = await this.#fetch(repository, { kind: 'tag', tag }, signal)
-      return { descriptor: manifest.descriptor, manifest }
+    if (copy === undefined) return { descriptor: await this.#head(repository, tag), manifest: undefined }
+    if (await this.#isUnchanged(repository, tag, copy)) {
+      return { descriptor: copy.manifest.descriptor, manifest: undefined }
     }
+    const { manifest } = await this.#fetch(repository, { kind: 'tag', tag }, signal)
+    return { descriptor: manifest.descriptor, manifest }
   }
 
   /** One HEAD, shared by all who ask at once. */

@@ -73,7 +73,10 @@ export async function send(
   while (entry.bodyBytes < bodyBytes) {
     if (response.destroyed || response.socket === null) return
     if (entry.bodyBytes >= stop.bytes) {
-      if (stop.gate === undefined) return void response.socket.destroy()
+      if (stop.gate === undefined) {
+        if (quirks.breakWhen !== undefined) await Promise.race([quirks.breakWhen.passed, gone])
+        return void response.socket?.destroy()
+      }
       await Promise.race([stop.gate, gone])
       stop.bytes = Number.POSITIVE_INFINITY
     }

@@ -45,6 +45,8 @@ export type Quirks = {
   truncateBlobAt?: number
   /** Each answer breaks after so many bytes. */
   cutEvery?: number
+  /** `truncateBlobAt` and `cutEvery` break only when this opens. */
+  breakWhen?: Gate
   /** A manifest of so many bytes, made while it is sent. */
   hugeManifestBytes?: number
 

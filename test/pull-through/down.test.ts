@@ -4,7 +4,6 @@ import { after, before, test } from 'node:test'
 import { image } from '../fakes/content.ts'
 import { assertRefused, assertServed } from './assert-answer.ts'
 import type { Cache } from './cache.ts'
-import { eventually } from './eventually.ts'
 import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
@@ -93,22 +92,6 @@ test('a failure of another server that the registry sends us to does not count',
   cache.upstream.transcript.take()
   assertServed(await cache.get(tag), { outcome: 'revalidated', bytes: v1.bytes })
 })
-
-for (const status of [200, 401]) {
-  test(`a probe finds it up again: GET /v2/ answered ${status}`, async (t) => {
-    const cache = await entrepot.cache(t, content)
-    await cache.get(tag)
-    const end = cache.upstream.quirk('*', { status: 503 })
-    await fail(cache)
-    end()
-    if (status === 401) cache.upstream.quirk('GET /v2/', { status })
-    cache.upstream.transcript.take()
-    await entrepot.clock.advance(10_000)
-    await cache.upstream.transcript.until(({ entries }) => entries.some((entry) => entry.isOver))
-    assert.deepEqual(cache.upstream.transcript.take(), [`GET /v2/ ${status}`])
-    await eventually(async () => assertServed(await cache.get(tag), { outcome: 'revalidated', bytes: v1.bytes }))
-  })
-}
 
 test('429 closes a gate until Retry-After: copies are served unasked, the rest is refused unasked', async (t) => {
   const cache = await entrepot.cache(t, content)

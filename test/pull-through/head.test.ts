@@ -99,7 +99,8 @@ test('it counts as use of what is held: the expiry is put off', async (t) => {
   assertServed(await cache.get(tag), { outcome: 'stale', bytes: v1.bytes })
 })
 
-for (const how of UNUSABLE) {
+// HEAD never reserves room (DESIGN), so it downloads nothing: of a tag that moved it names the new digest.
+for (const how of UNUSABLE.filter(({ head }) => head?.digestHeader === undefined)) {
   test(`with a copy, the upstream ${how.title}: 200 stale`, async (t) => {
     const cache = await entrepot.cache(t, content)
     await cache.get(tag)

@@ -35,7 +35,18 @@ function noManifest(title: string, quirks: Quirks): Misbehaviour {
 
 export const UNUSABLE: readonly Misbehaviour[] = [
   { title: 'refuses connections', begin: (upstream) => upstream.refuse(), held: [], missing: [], ...unavailable },
-  { title: 'resets the connection', ...both({ reset: true }), held: ['HEAD -'], missing: ['GET -'], ...unavailable },
+  // On a kept connection a question that got no answer is asked once more (RFC 9112, 9.3.1), on a new one not.
+  {
+    title: 'resets the connection',
+    ...both({ reset: true }),
+    begin: async (upstream) => {
+      await upstream.refuse()
+      await upstream.accept()
+    },
+    held: ['HEAD -'],
+    missing: ['GET -'],
+    ...unavailable,
+  },
   { title: 'answers 429', ...answers(429), status: 429, code: 'TOOMANYREQUESTS' },
   { title: 'answers 429 with Retry-After', ...answers(429, { retryAfter: '7' }), status: 429, code: 'TOOMANYREQUESTS' },
   { title: 'answers 500', ...answers(500), ...unavailable },

@@ -12,7 +12,7 @@ const v2 = image({ seed: 'v2' })
 
 let entrepot: Entrepot
 before(async () => {
-  entrepot = await startEntrepot({ ROOT_ORGANIZATION: 'root' })
+  entrepot = await startEntrepot()
 })
 after(() => entrepot.stop())
 
@@ -63,20 +63,17 @@ test('elsewhere a name of one component stays as it is', async (t) => {
 })
 
 test('?ns= selects the organization that mirrors the host, and the answer carries OCI-Namespace', async (t) => {
-  const cache = await entrepot.cache(
-    t,
-    { 'library/alpine': { v1 } },
-    { policy: { mirror_host: 'registry.example.com' } },
-  )
+  const cache = await entrepot.cache(t, { 'library/alpine': { v1 } })
+  const { host } = cache.upstream
+  await cache.setPolicy({ mirror_host: host })
   const { client } = cache
-  const answer = await client.get('/v2/library/alpine/manifests/v1?ns=registry.example.com')
+  const answer = await client.get(`/v2/library/alpine/manifests/v1?ns=${host}`)
   assertServed(answer, { outcome: 'miss', bytes: v1.bytes })
-  assert.equal(answer.headers['oci-namespace'], 'registry.example.com')
+  assert.equal(answer.headers['oci-namespace'], host)
   const layer = v1.layers[0]
-  const blob = await client.get(`/v2/library/alpine/blobs/${layer?.digest}?ns=registry.example.com`)
-  assert.equal(blob.status, 200)
+  assert.equal((await client.get(`/v2/library/alpine/blobs/${layer?.digest}?ns=${host}`)).status, 200)
   assert.deepEqual(await cache.repositories(), ['library/alpine'])
-  const prefixed = await client.get(`/v2/${cache.organization}/library/alpine/manifests/v1?ns=registry.example.com`)
+  const prefixed = await client.get(`/v2/${cache.organization}/library/alpine/manifests/v1?ns=${host}`)
   assertServed(prefixed, { outcome: 'revalidated', bytes: v1.bytes })
 })
 
@@ -114,11 +111,10 @@ test('/<org>/v2/… equals /v2/<org>/…', async (t) => {
 })
 
 test('ROOT_ORGANIZATION answers names whose first component is no organization', async (t) => {
-  const cache = await entrepot.cache(
-    t,
-    { 'library/alpine': { v1 } },
-    { organization: 'root', policy: { anonymous_pulls: true } },
-  )
+  const own = await startEntrepot({ ROOT_ORGANIZATION: 'root' })
+  t.after(() => own.stop())
+  const policy = { anonymous_pulls: true }
+  const cache = await own.cache(t, { 'library/alpine': { v1 } }, { organization: 'root', policy })
   const anonymous = cache.as(undefined)
   assertServed(await anonymous.client.get('/v2/library/alpine/manifests/v1'), { outcome: 'miss', bytes: v1.bytes })
   assertServed(await anonymous.get('library/alpine/manifests/v1'), { outcome: 'revalidated', bytes: v1.bytes })
@@ -153,5 +149,7 @@ test('an organization that does not exist is not told from one that may not be s
   const stranger = cache.as(await entrepot.createUser())
   const absent = await stranger.client.get('/v2/no-such-organization/app/manifests/v1')
   const hidden = await stranger.get('app/manifests/v1')
-  assert.deepEqual([absent.status], [hidden.status])
+  assert.equal(absent.status, hidden.status)
+  const nameless = (answer: typeof absent) => answer.body.toString().replaceAll(/no-such-organization|org\d+/g, 'NAME')
+  assert.equal(nameless(absent), nameless(hidden))
 })

@@ -76,23 +76,19 @@ test('merged with what we hold', async (t) => {
 
 test('asked before and down: the last list', async (t) => {
   const cache = await signed(t)
+  await cache.get('app/manifests/v1')
   assert.deepEqual(digestsOf(await cache.get(path)), all)
   await entrepot.clock.advance(3_600_000)
   await cache.upstream.refuse()
   assert.deepEqual(digestsOf(await cache.get(path)), all)
 })
 
-for (const [title, status] of [
-  ['503', 502],
-  ['no answer', 504],
-] as const) {
-  test(`never asked before and ${title}: ${status}, not an empty list`, async (t) => {
-    const cache = await signed(t)
-    await cache.get('app/manifests/v1')
-    cache.upstream.quirk('*', status === 504 ? { hangBeforeHeaders: true } : { status: 503 })
-    assertRefused(await cache.get(path), status, 'UNAVAILABLE')
-  })
-}
+test('never asked before and 503: 502, not an empty list', async (t) => {
+  const cache = await signed(t)
+  await cache.get('app/manifests/v1')
+  cache.upstream.quirk('*', { status: 503 })
+  assertRefused(await cache.get(path), 502, 'UNAVAILABLE')
+})
 
 test('HTML instead of a list is an outage, not an empty list', async (t) => {
   const cache = await signed(t)

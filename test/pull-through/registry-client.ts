@@ -47,6 +47,7 @@ export class RegistryClient {
     const authorization = options.authorization ?? this.authorization
     const headers: Record<string, string> = { ...options.headers }
     if (authorization !== undefined && authorization !== 'none') headers['authorization'] = authorization
+    if (options.body !== undefined) headers['content-length'] = String(Buffer.byteLength(options.body))
     const { promise, resolve, reject } = Promise.withResolvers<OpenAnswer>()
     const { hostname, port } = new URL(this.#origin())
     const sent = request({ hostname, port, path, method: options.method ?? 'GET', headers, agent: false })

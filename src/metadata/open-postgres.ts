@@ -57,12 +57,17 @@ async function refuseOldServer(db: Db): Promise<void> {
   const { rows } = await sql<{ version: string; encoding: string }>`
     select current_setting('server_version_num') as version, current_setting('server_encoding') as encoding
   `.execute(db)
-  const [row] = rows
+  const problem = serverProblem(rows[0])
+  if (problem !== undefined) throw new Error(problem)
+}
+
+/** Why a server cannot be used; undefined when it can. */
+export function serverProblem(row: { version: string; encoding: string } | undefined): string | undefined {
   const major = Math.floor(Number(row?.version) / 10_000)
   if (!(major >= postgresMajorMin)) {
-    throw new Error(`the server is PostgreSQL ${major}; expected ${postgresMajorMin} or later`)
+    return `the server is PostgreSQL ${major}; expected ${postgresMajorMin} or later`
   }
-  if (row?.encoding !== 'UTF8') throw new Error(`its encoding is ${row?.encoding}; expected UTF8`)
+  return row?.encoding === 'UTF8' ? undefined : `its encoding is ${row?.encoding}; expected UTF8`
 }
 
 /** `int8` as a number: what we store fits 53 bits, and anything else must not be rounded in silence. */

@@ -40,6 +40,7 @@ export async function openSqlite(dataFolder: string, onEvent: MetadataEvents): P
         if (writer.open) writer.pragma('wal_autocheckpoint = 1000')
         onEvent('sqlite_checkpointer_failed', { error })
       },
+      onStuck: (walBytes) => onEvent('sqlite_log_not_emptied', { walBytes }),
     })
     return {
       db,

@@ -3,9 +3,11 @@ import { parentPort, workerData } from 'node:worker_threads'
 import Sqlite from 'better-sqlite3'
 import { everyMs } from '../base/timers.ts'
 import type { CheckpointOrder, CheckpointReport } from './sqlite-checkpointer.ts'
+import { errorCode } from './transaction.ts'
 
 const intervalMs = 300
-const busyMs = 1000
+/** Writers wait meanwhile. */
+const busyMs = 200
 const pageBytesDefault = 4096
 
 const database = new Sqlite(String(workerData.path), { timeout: busyMs })
@@ -13,12 +15,11 @@ database.pragma('synchronous = normal')
 database.pragma('wal_autocheckpoint = 0')
 const pageBytes = Number(database.pragma('page_size', { simple: true }) ?? pageBytesDefault)
 
-const timer = everyMs(intervalMs, passive)
+const timer = everyMs(intervalMs, () => checkpoint('passive'))
 
 parentPort?.on('message', (order: CheckpointOrder) => {
   if (order === 'truncate') {
     checkpoint('truncate')
-    report({ kind: 'truncated' })
     return
   }
   timer.cancel()
@@ -26,21 +27,14 @@ parentPort?.on('message', (order: CheckpointOrder) => {
   parentPort?.close()
 })
 
-function passive(): void {
-  report({ kind: 'log', bytes: checkpoint('passive') * pageBytes })
-}
-
-/** Resolves to the pages in the log. A lock held elsewhere is no failure: the next one comes soon. */
-function checkpoint(mode: 'passive' | 'truncate'): number {
+/** A lock that is held elsewhere is no failure: the next one comes soon. */
+function checkpoint(kind: CheckpointReport['kind']): void {
+  let pages = 0
   try {
-    const [row] = database.pragma(`wal_checkpoint(${mode})`) as { busy: number; log: number }[]
-    return row?.log ?? 0
+    const [row] = database.pragma(`wal_checkpoint(${kind})`) as { log: number }[]
+    pages = Math.max(0, row?.log ?? 0) // -1: there is no log.
   } catch (error) {
-    if (error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY')) return 0
-    throw error
+    if (!(errorCode(error) ?? '').startsWith('SQLITE_BUSY')) throw error
   }
-}
-
-function report(message: CheckpointReport): void {
-  parentPort?.postMessage(message)
+  parentPort?.postMessage({ kind, walBytes: pages * pageBytes } satisfies CheckpointReport)
 }

@@ -6,10 +6,11 @@
 import { Worker } from 'node:worker_threads'
 import { MiB } from '../base/units.ts'
 
+/** Beyond it writers wait for the log to be emptied. */
 export const walBytesMax = 64 * MiB
 
-/** From the worker: how long the log is, or that a truncation has ended. */
-export type CheckpointReport = { kind: 'log'; bytes: number } | { kind: 'truncated' }
+/** From the worker: how long the log is, and that it tried to empty it. */
+export type CheckpointReport = { kind: 'passive' | 'truncate'; walBytes: number }
 /** To the worker. */
 export type CheckpointOrder = 'truncate' | 'close'
 
@@ -17,18 +18,24 @@ type Options = {
   /** Run the work while no transaction is open. */
   betweenTransactions(work: () => Promise<void>): Promise<void>
   onFailure(error: unknown): void
+  /** The log could not be emptied: somebody holds an old state of the database open. It is tried again later. */
+  onStuck(walBytes: number): void
+  walBytesMax?: number
 }
 
 export class SqliteCheckpointer {
   readonly #worker: Worker
   readonly #options: Options
+  /** The log is emptied when it is longer. */
+  #boundBytes: number
   #isTruncating = false
   #isClosing = false
-  #onTruncated: () => void = () => {}
+  #onTruncated: (walBytes: number) => void = () => {}
   readonly #ended: Promise<void>
 
   constructor(path: string, options: Options) {
     this.#options = options
+    this.#boundBytes = options.walBytesMax ?? walBytesMax
     this.#worker = new Worker(new URL('./sqlite-checkpointer-worker.ts', import.meta.url), { workerData: { path } })
     this.#worker.unref()
     this.#worker.on('message', (report: CheckpointReport) => this.#read(report))
@@ -36,7 +43,7 @@ export class SqliteCheckpointer {
     this.#ended = new Promise((resolve) => {
       this.#worker.on('exit', () => {
         if (!this.#isClosing) options.onFailure(new Error('the checkpointer has ended'))
-        this.#onTruncated()
+        this.#onTruncated(0)
         resolve()
       })
     })
@@ -51,8 +58,8 @@ export class SqliteCheckpointer {
   }
 
   #read(report: CheckpointReport): void {
-    if (report.kind === 'truncated') this.#onTruncated()
-    else if (report.kind === 'log' && report.bytes > walBytesMax) void this.#truncate()
+    if (report.kind === 'truncate') this.#onTruncated(report.walBytes)
+    else if (report.walBytes > this.#boundBytes) void this.#truncate()
   }
 
   async #truncate(): Promise<void> {
@@ -61,11 +68,14 @@ export class SqliteCheckpointer {
     try {
       await this.#options.betweenTransactions(async () => {
         if (this.#isClosing) return
-        const truncated = new Promise<void>((resolve) => {
+        const truncated = new Promise<number>((resolve) => {
           this.#onTruncated = resolve
         })
         this.#order('truncate')
-        await truncated
+        const walBytes = await truncated
+        // Whoever holds it open must not hold up our writers again and again.
+        this.#boundBytes = walBytes + (this.#options.walBytesMax ?? walBytesMax)
+        if (walBytes > 0) this.#options.onStuck(walBytes)
       })
     } finally {
       this.#isTruncating = false

@@ -1,5 +1,8 @@
 /** DESIGN part 4, *Upstream authentication*. */
 import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { image } from '../fakes/content.ts'
 import type { FakeAuthentication } from '../fakes/fake-authentication.ts'
@@ -206,4 +209,46 @@ test('no error shows the upstream’s password', async (t) => {
   const answer = await cache.get(tag)
   assert.equal(answer.body.includes('hunter2'), false)
   assert.equal(JSON.stringify(answer.headers).includes('hunter2'), false)
+})
+
+test('a password from a file is read again after a 401: credentials that rotate', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'entrepot-password-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  const file = join(folder, 'password')
+  await writeFile(file, 'first\n')
+  const upstream = await startFakeUpstream(
+    t,
+    { 'library/alpine': { '3.20': v1 } },
+    { authentication: { kind: 'basic', login: { username: 'ann', password: 'first' } } },
+  )
+  const credential = { registry: upstream.host, username: 'ann', password_file: file }
+  const own = await startEntrepot({ UPSTREAM_CREDENTIALS: { rotating: credential } })
+  t.after(() => own.stop())
+  const cache = await own.cache(t, {}, { upstream, organization: 'rotating' })
+  assertServed(await cache.get(tag), { outcome: 'miss', bytes: v1.bytes })
+  await writeFile(file, 'second\n')
+  upstream.authority.settings = { kind: 'basic', login: { username: 'ann', password: 'second' } }
+  await own.clock.advance(61_000)
+  assertServed(await cache.get(tag), { outcome: 'revalidated', bytes: v1.bytes })
+})
+
+test('a password from a command is asked for again after a 401', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'entrepot-password-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  const file = join(folder, 'password')
+  await writeFile(file, 'first')
+  const upstream = await startFakeUpstream(
+    t,
+    { 'library/alpine': { '3.20': v1 } },
+    { authentication: { kind: 'basic', login: { username: 'ann', password: 'first' } } },
+  )
+  const credential = { registry: upstream.host, username: 'ann', password_command: ['cat', file] }
+  const own = await startEntrepot({ UPSTREAM_CREDENTIALS: { rotating: credential } })
+  t.after(() => own.stop())
+  const cache = await own.cache(t, {}, { upstream, organization: 'rotating' })
+  assertServed(await cache.get(tag), { outcome: 'miss', bytes: v1.bytes })
+  await writeFile(file, 'second')
+  upstream.authority.settings = { kind: 'basic', login: { username: 'ann', password: 'second' } }
+  await own.clock.advance(61_000)
+  assertServed(await cache.get(tag), { outcome: 'revalidated', bytes: v1.bytes })
 })

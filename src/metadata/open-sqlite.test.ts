@@ -102,6 +102,24 @@ test('a transaction that fails in the middle, or whose statement is refused, giv
   assert.equal(await insertInstanceValue(metadata.db, 'kept', 'x'), 'x')
 })
 
+test('a long row of writes leaves the event loop its turns', async (t) => {
+  const { metadata } = await openIn(t)
+  let turns = 0
+  let isCounting = true
+  const count = () => {
+    turns++
+    if (isCounting) setImmediate(count)
+  }
+  setImmediate(count)
+  for (let write = 0; write < 50; write++) await insertInstanceValue(metadata.db, `loop-${write}`, 'x')
+  const transactions = Array.from({ length: 50 }, (_, write) =>
+    metadata.transaction((tx) => insertInstanceValue(tx, `row-${write}`, 'x')),
+  )
+  await Promise.all(transactions)
+  isCounting = false
+  assert.ok(turns >= 100, `${turns} turns beside 100 writes`)
+})
+
 test('a file that is no database is refused and left as it is', async (t) => {
   const dataFolder = await mkdtemp(join(tmpdir(), 'entrepot-sqlite-'))
   t.after(() => rm(dataFolder, { recursive: true }))

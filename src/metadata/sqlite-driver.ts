@@ -103,6 +103,7 @@ export class SqliteImmediateDriver implements Driver {
   async commitTransaction(connection: DatabaseConnection): Promise<void> {
     await untilFree(() => this.#writer.exec('commit'))
     this.#release(sessionOf(connection))
+    await oneTurn()
   }
 
   async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
@@ -150,7 +151,9 @@ export class SqliteImmediateDriver implements Driver {
       const statement = this.#reads.prepare(sql)
       if (statement.readonly) return untilFree(() => run(statement, values))
     }
-    return this.betweenTransactions(() => untilFree(() => run(this.#writes.prepare(sql), values)))
+    const result = await this.betweenTransactions(() => untilFree(() => run(this.#writes.prepare(sql), values)))
+    await oneTurn()
+    return result
   }
 
   #release(session: SqliteSession): void {
@@ -186,6 +189,11 @@ function run(statement: Sqlite.Statement<unknown[]>, parameters: readonly unknow
   if (statement.reader) return { rows: statement.all(parameters) }
   const { changes, lastInsertRowid } = statement.run(parameters)
   return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) }
+}
+
+/** Let the event loop go round, so that a loop of writes does not stop everything else. */
+function oneTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Try again while another process holds the database's lock; between the tries, everything else goes on. */

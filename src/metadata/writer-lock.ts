@@ -1,4 +1,9 @@
-/** One at a time, first come first served: who may use SQLite's one writing connection. */
+/**
+ * One at a time, first come first served: who may use SQLite's one writing connection.
+ *
+ * SQLite answers at once, so a row of transactions would run as one long task, and a loop of them would stop everything
+ * else in the process. Between two holders the event loop takes a turn.
+ */
 export class WriterLock {
   readonly #waiting: (() => void)[] = []
   #isHeld = false
@@ -15,6 +20,6 @@ export class WriterLock {
   release(): void {
     const next = this.#waiting.shift()
     if (next === undefined) this.#isHeld = false
-    else next()
+    else setImmediate(next)
   }
 }

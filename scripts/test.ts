@@ -105,22 +105,18 @@ async function runAll(): Promise<Tally[]> {
 }
 
 /** Everything that the tests leave in the system's temporary folder goes with this one. */
-function enterTemporaryFolder(): string {
+function enterTemporaryFolder(): void {
   const folder = mkdtempSync(path.join(tmpdir(), 'entrepot-test-'))
   chmodSync(folder, 0o711)
   process.env['TMPDIR'] = folder
-  return folder
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
+  // The kernel stops the daemons of this process when it ends.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 }
 
 process.chdir(path.join(import.meta.dirname, '..'))
-const folder = enterTemporaryFolder()
-let tallies: Tally[]
-try {
-  tallies = await runAll()
-} finally {
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
-}
-
+enterTemporaryFolder()
+const tallies = await runAll()
 const skipped = tallies.flatMap((tally) => tally.skipped)
 if (skipped.length > 0) process.stdout.write(`\nSKIPPED, so nothing is known of:\n${skipped.join('\n')}\n`)
 if (skipped.length > 0 && isCi) process.stdout.write('CI=true: what is skipped counts as failed\n')

@@ -9,7 +9,11 @@ export type Suite = {
   files: readonly string[]
   /** Its budget; it is ended when that is spent. */
   secondsMax: number
+  /** What one of its files may take; so that one that hangs does not spend the budget of all. */
+  fileSecondsMax?: number
 }
+
+const FILE_SECONDS_MAX = 60
 
 /** `skipped`: each test that did not run, with its reason. */
 export type Tally = { passed: number; failed: number; skipped: string[] }
@@ -18,7 +22,9 @@ export type Tally = { passed: number; failed: number; skipped: string[] }
 export async function runSuite(suite: Suite, files: readonly string[]): Promise<{ tally: Tally; report: string }> {
   const tally: Tally = { passed: 0, failed: 0, skipped: [] }
   const concurrency = Math.max(1, Math.floor(availableParallelism() / 2))
-  const stream = run({ files: [...files], concurrency, signal: AbortSignal.timeout(suite.secondsMax * 1000) })
+  const timeout = (suite.fileSecondsMax ?? FILE_SECONDS_MAX) * 1000
+  const signal = AbortSignal.timeout(suite.secondsMax * 1000)
+  const stream = run({ files: [...files], concurrency, timeout, signal })
   const skipped = (name: string, reason: string | true) =>
     tally.skipped.push(`  ${suite.name}: ${name}${typeof reason === 'string' ? `: ${reason}` : ''}`)
   stream.on('test:pass', ({ name, skip, todo, details }) => {

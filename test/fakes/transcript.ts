@@ -14,6 +14,9 @@ export type TranscriptEntry = {
   isOver: boolean
 }
 
+/** Longer than the upstream client's longest time-out. */
+const waitMsMax = 45_000
+
 type Waiter = { isMet: () => boolean; resolve: () => void }
 
 export class Transcript {
@@ -49,12 +52,17 @@ export class Transcript {
     return lines
   }
 
-  /** Resolves as soon as `isMet` holds; it is asked again at each change. */
+  /**
+   * Resolves as soon as `isMet` holds; it is asked again at each change.
+   * Rejects with the lines so far when that takes longer than any time-out, so that a broken test ends and says why.
+   */
   until(isMet: (transcript: Transcript) => boolean): Promise<void> {
     if (isMet(this)) return Promise.resolve()
-    const { promise, resolve } = Promise.withResolvers<void>()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const giveUp = () => reject(new Error(`the upstream was not asked as expected:\n${this.lines().join('\n')}`))
+    const timer = setTimeout(giveUp, waitMsMax)
     this.#waiters.push({ isMet: () => isMet(this), resolve })
-    return promise
+    return promise.finally(() => clearTimeout(timer))
   }
 
   changed(): void {

@@ -152,6 +152,21 @@ test('wrong bytes never complete: the last 64 KiB are withheld, nothing is store
   assertServed(await cache.get(path), { outcome: 'miss', bytes: layer.bytes })
 })
 
+test('wrong bytes that come slowly: still the last 64 KiB are withheld', async (t) => {
+  const cache = await named(t)
+  const valve = new Valve()
+  cache.upstream.quirk('GET */blobs/*', { wrongByteAt: 7, valve })
+  valve.allow(layer.bytes.byteLength - 1)
+  const answer = await cache.open(path)
+  const early = layer.bytes.byteLength - 65_536
+  assert.equal(await answer.read(early), early)
+  const rest = answer.rest()
+  await entrepot.roundTrips()
+  valve.open()
+  const { isWhole, body } = await rest
+  assert.deepEqual([isWhole, body.byteLength], [false, early])
+})
+
 test('wrong bytes of a blob under 64 KiB: the client gets not one of them', async (t) => {
   const cache = await named(t)
   const end = cache.upstream.quirk('GET */blobs/*', { wrongByteAt: 5 })

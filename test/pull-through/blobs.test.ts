@@ -150,6 +150,35 @@ test('a stored blob of another repository opens nothing: the upstream is asked, 
   assert.match(cache.upstream.transcript.take().join(), new RegExp(`^(GET|HEAD) /v2/other/blobs/${layer.digest} 404$`))
 })
 
+test('nor does one that is just arriving for another repository', async (t) => {
+  const cache = await named(t)
+  cache.upstream.repository('other')
+  const valve = new Valve()
+  cache.upstream.quirk(`GET /v2/${path}`, { valve })
+  valve.allow(200_000)
+  const arriving = await cache.open(path)
+  await arriving.read(1)
+  assertRefused(await cache.get(`other/blobs/${layer.digest}`), 404, 'BLOB_UNKNOWN')
+  assertRefused(await cache.get(`other/blobs/${layer.digest}`, { range: 'bytes=0-9' }), 404, 'BLOB_UNKNOWN')
+  valve.open()
+  assertServed(await arriving.rest(), { bytes: layer.bytes })
+})
+
+test('two repositories that name the blob share one ingest', async (t) => {
+  const cache = await entrepot.cache(t, { app: { latest: content }, other: { latest: content } })
+  for (const name of ['app', 'other']) await cache.get(`${name}/manifests/latest`)
+  cache.upstream.transcript.take()
+  const valve = new Valve()
+  cache.upstream.quirk('GET */blobs/*', { valve })
+  const first = cache.get(path)
+  await cache.upstream.transcript.until(({ entries }) => entries.length === 1)
+  const second = cache.get(`other/blobs/${layer.digest}`)
+  await entrepot.roundTrips()
+  valve.open()
+  for (const answer of await Promise.all([first, second])) assertServed(answer, { bytes: layer.bytes })
+  assert.deepEqual(cache.upstream.transcript.take(), [GET(200)])
+})
+
 test('no Content-Length from the upstream: ours is the descriptor’s', async (t) => {
   const cache = await named(t)
   cache.upstream.quirk('GET */blobs/*', { omitContentLength: true })

@@ -4,7 +4,9 @@ import type { OrganizationRegistry, Provenance } from './served.ts'
 
 /** A manifest that can be answered at once, from memory. Made anew for each pull, so it must stay small. */
 export type HotManifest = {
-  bytes: Buffer
+  sizeBytes: number
+  /** The bytes, one a character: with its headers this is one string and one write, which two buffers are not. */
+  latin1: string
   /** Headers that never change for these bytes, as name, value, name, value; without `Age` and `Cache-Status`. */
   headers: readonly string[]
   provenance: Provenance

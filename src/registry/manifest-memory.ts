@@ -11,12 +11,14 @@ export type HeldRepository = {
   deniedAtMs: number | undefined
 }
 
-/** A stored manifest; immutable. */
+/** A stored manifest; nothing of what it says changes. */
 export type HeldManifest = Manifest & {
   /** Undefined when it could not be stored: then it is in nobody's memory. */
   id: number | undefined
   /** When the upstream named this digest in this repository. */
   storedAtMs: number
+  /** The bytes, one a character (see `HotManifest`); made when it is first recalled. */
+  latin1: string | undefined
   /** The headers that never change for these bytes, flat, as `http.ServerResponse.writeHead` takes them. */
   headers: readonly string[]
 }
@@ -43,7 +45,7 @@ const entryBytes = 1024
 export class ManifestMemory {
   readonly #manifests = new BoundedMap<string, HeldManifest>(
     MEMORY_LIMITS.manifestBytesMax,
-    (held) => held.bytes.byteLength + entryBytes,
+    (held) => 2 * held.bytes.byteLength + entryBytes,
   )
   readonly #tags = new BoundedMap<string, HeldTag>(MEMORY_LIMITS.tagsMax)
   readonly #repositories = new BoundedMap<string, HeldRepository>(MEMORY_LIMITS.repositoriesMax)
@@ -103,5 +105,5 @@ export function holdManifest(manifest: Manifest, id: number | undefined, storedA
     'X-Content-Type-Options',
     'nosniff',
   ]
-  return { ...manifest, id, storedAtMs, headers }
+  return { ...manifest, id, storedAtMs, latin1: undefined, headers }
 }

@@ -163,8 +163,11 @@ export class OrganizationDirectory implements RegistryDirectory {
   #toHot(view: OrganizationView, recalled: Recalled): HotManifest {
     const { manifest, tag, repositoryId, confirmedAtMs } = recalled
     const { clock, uses } = this.#deps
+    const latin1 = manifest.latin1 ?? manifest.bytes.toString('latin1')
+    manifest.latin1 = latin1
     return {
-      bytes: manifest.bytes,
+      sizeBytes: manifest.bytes.byteLength,
+      latin1,
       headers: manifest.headers,
       provenance: { outcome: 'hit', confirmedAtMs, staleReason: undefined, upstreamMs: 0 },
       touch: () => {

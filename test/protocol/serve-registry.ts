@@ -109,7 +109,8 @@ const ORGANIZATIONS = new Set(['open', 'own', 'hidden'])
 
 function fakeDirectory(content: FakeContent): RegistryDirectory {
   const hot = (): HotManifest => ({
-    bytes: manifestBytes,
+    sizeBytes: manifestBytes.byteLength,
+    latin1: manifestBytes.toString('latin1'),
     headers: [
       ['Content-Type', OCI_MANIFEST, 'Content-Length', String(manifestBytes.byteLength)],
       ['Docker-Content-Digest', manifestDigest, 'ETag', `"${manifestDigest}"`],

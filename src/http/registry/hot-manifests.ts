@@ -69,7 +69,8 @@ export function makeAnswerHot(deps: RegistryDeps): AnswerHot {
       ),
     )
     const isHead = method === 'HEAD'
-    response.end(isHead ? undefined : hot.bytes)
+    if (isHead) response.end()
+    else response.end(hot.latin1, 'latin1')
     hot.touch()
     if (known === undefined) targets.set(url, target)
     observe({
@@ -82,7 +83,7 @@ export function makeAnswerHot(deps: RegistryDeps): AnswerHot {
       reference: target.referenceText,
       status: 200,
       outcome: hot.provenance.outcome,
-      bytes: isHead ? 0 : hot.bytes.byteLength,
+      bytes: isHead ? 0 : hot.sizeBytes,
       ms: monotonicMs() - startMs,
       upstreamMs: 0,
       principal: describePrincipal(principal),

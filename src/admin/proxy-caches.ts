@@ -1,6 +1,7 @@
 /** Which upstream an organization caches: Quay's `proxycache`, and `PUT`, which Quay lacks. */
 import { isIP } from 'node:net'
 import { UpstreamError } from '../errors.ts'
+import { revokeBlobs } from '../metadata/blobs.ts'
 import { insertInstanceValue } from '../metadata/instance.ts'
 import { addJob } from '../metadata/jobs.ts'
 import type { Db } from '../metadata/open.ts'
@@ -246,6 +247,8 @@ async function holdOnlyContentOf(tx: Db, organizationId: number, upstream: Upstr
   if (standing === name) return
   const generation = await bumpGeneration(tx, organizationId)
   await insertInstanceValue(tx, upstreamKey(organizationId, generation), name)
+  // What the former upstream gave is no right to what the new one names by the same digest.
+  await revokeBlobs(tx, organizationId)
   await addJob(tx, { kind: 'collect_generation', payload: { organizationId }, nowMs, runAtMs: nowMs })
 }
 

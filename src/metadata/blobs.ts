@@ -114,6 +114,12 @@ export async function publishBlob(
     .execute()
 }
 
+/** Take from an organization its right to everything that is stored, and all that is wanted for it; bytes stay. */
+export async function revokeBlobs(tx: Db, organizationId: number): Promise<void> {
+  await tx.deleteFrom('organization_blob').where('organization_id', '=', organizationId).execute()
+  await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).execute()
+}
+
 /** The stored bytes are damaged or gone: nobody has them any more. Rows go before their bytes. */
 export async function forgetBlob(tx: Db, digest: string): Promise<void> {
   // First the lock that a publisher also takes first. Without a row nobody has a right to it, or only just gets one.

@@ -7,6 +7,7 @@ import {
   listBlobHolders,
   listMissingBlobsBeside,
   publishBlob,
+  revokeBlobs,
 } from '../../src/metadata/blobs.ts'
 import {
   listDueIngests,
@@ -34,6 +35,18 @@ import {
 } from './metadata-case.ts'
 
 export const BLOB_CASES: readonly MetadataCase[] = [
+  {
+    title: "what is revoked from one organization stays another's",
+    async check(metadata) {
+      const [one, other] = [await newRepository(metadata), await newRepository(metadata)]
+      const digest = freshDigest()
+      for (const repository of [one, other]) await publish(metadata, repository, digest)
+      await metadata.transaction((tx) => revokeBlobs(tx, one.organizationId))
+      assert.equal(await findLink(metadata, one, digest), undefined)
+      assert.equal((await findLink(metadata, other, digest))?.isStored, true)
+      assert.ok(await findStoredBlob(metadata.db, digest))
+    },
+  },
   {
     title: 'a blob is linked by a manifest of the repository, by the organization, by both, or not at all',
     async check(metadata) {

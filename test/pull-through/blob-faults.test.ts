@@ -1,6 +1,6 @@
 /** DESIGN part 4, *Blobs*: what breaks on the way, and that no client ever gets a complete wrong answer. */
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { blob, image } from '../fakes/content.ts'
 import { startFakeUpstream } from '../fakes/fake-upstream.ts'
 import { Gate, Valve } from '../fakes/gate.ts'
@@ -66,16 +66,35 @@ test('broken again and again, each try bringing some bytes: all of it arrives', 
   assert.deepEqual(cache.upstream.transcript.take(['Range']), [GET(200), ...continued])
 })
 
-test('five tries in a row that bring no byte end it: the connection is destroyed, never ended', async (t) => {
-  const cache = await named(t)
-  cache.upstream.quirk('GET */blobs/*', { truncateBlobAt: 100_000 })
-  const answer = await pullBroken(cache, 100_000)
-  assert.deepEqual([answer.status, answer.isWhole], [200, false])
-  assert.ok(answer.body.equals(layer.bytes.subarray(0, answer.body.byteLength)))
-  const tries = Array.from({ length: 5 }, () => GET(206, 100_000))
-  assert.deepEqual(cache.upstream.transcript.take(['Range']), [GET(200), ...tries])
-  cache.upstream.clearQuirks()
-  assertServed(await cache.get(path), { outcome: 'miss', bytes: layer.bytes })
+// The pauses between the tries are real, so these wait side by side.
+describe('given up', { concurrency: true }, () => {
+  test('five tries in a row that bring no byte end it: the connection is destroyed, never ended', async (t) => {
+    const cache = await named(t)
+    cache.upstream.quirk('GET */blobs/*', { truncateBlobAt: 100_000 })
+    const answer = await pullBroken(cache, 100_000)
+    assert.deepEqual([answer.status, answer.isWhole], [200, false])
+    assert.ok(answer.body.equals(layer.bytes.subarray(0, answer.body.byteLength)))
+    const tries = Array.from({ length: 5 }, () => GET(206, 100_000))
+    assert.deepEqual(cache.upstream.transcript.take(['Range']), [GET(200), ...tries])
+    cache.upstream.clearQuirks()
+    assertServed(await cache.get(path), { outcome: 'miss', bytes: layer.bytes })
+  })
+
+  test('a 206 that begins elsewhere is not taken for the rest', async (t) => {
+    const cache = await named(t)
+    const off = cache.upstream.quirk('GET */blobs/*', { headers: { 'content-range': 'bytes 0-299999/300000' } })
+    const answer = await pullBroken(cache, 100_000)
+    assert.ok(!answer.isWhole || answer.body.equals(layer.bytes))
+    off()
+    assertServed(await cache.get(path), { bytes: layer.bytes })
+  })
+
+  test('a body that ends too early without a length is not taken for whole', async (t) => {
+    const cache = await named(t)
+    cache.upstream.quirk('GET */blobs/*', { lengthDelta: -100, omitContentLength: true })
+    const answer = await cache.get(path)
+    assert.equal(answer.isWhole, false)
+  })
 })
 
 test('after a redirect the registry’s own URL is asked again, since signed addresses end', async (t) => {
@@ -105,15 +124,6 @@ test('a blob that changes while it is continued is caught by its digest', async 
   assertServed(await cache.get(path), { outcome: 'miss', bytes: layer.bytes })
 })
 
-test('a 206 that begins elsewhere is not taken for the rest', async (t) => {
-  const cache = await named(t)
-  const off = cache.upstream.quirk('GET */blobs/*', { headers: { 'content-range': 'bytes 0-299999/300000' } })
-  const answer = await pullBroken(cache, 100_000)
-  assert.ok(!answer.isWhole || answer.body.equals(layer.bytes))
-  off()
-  assertServed(await cache.get(path), { bytes: layer.bytes })
-})
-
 for (const delta of [-1, 1, 1_000_000]) {
   test(`an upstream length ${delta} off the descriptor’s fails before the first byte`, async (t) => {
     const cache = await named(t)
@@ -131,13 +141,6 @@ test('an ingest stops at the byte after the descriptor’s size', async (t) => {
   assert.ok(!answer.isWhole || answer.body.equals(layer.bytes)) // Verified before the byte too many came, or not.
   await cache.upstream.transcript.until(({ entries }) => entries.every((entry) => entry.isOver))
   for (const { bodyBytes } of cache.upstream.transcript.entries) assert.ok(bodyBytes < 20_000_000, `${bodyBytes}`)
-})
-
-test('a body that ends too early without a length is not taken for whole', async (t) => {
-  const cache = await named(t)
-  cache.upstream.quirk('GET */blobs/*', { lengthDelta: -100, omitContentLength: true })
-  const answer = await cache.get(path)
-  assert.equal(answer.isWhole, false)
 })
 
 test('wrong bytes never complete: the last 64 KiB are withheld, nothing is stored', async (t) => {

@@ -1,4 +1,6 @@
-/** Warm manifests by digest with a bearer token, requests per second on one core, beside nginx serving the same bytes. */
+/**
+ * Warm manifests by digest with a bearer token, requests per second on one core, beside nginx serving the same bytes.
+ */
 import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'

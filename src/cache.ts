@@ -1,4 +1,6 @@
-/** The cache put together: upstreams, manifests, blobs, and the organizations in front. Part of the composition root. */
+/**
+ * The cache put together: upstreams, manifests, blobs, and the organizations in front. Part of the composition root.
+ */
 
 import { upstreamConfigOf } from './admin/upstream-credentials.ts'
 import type { Clock } from './base/clock.ts'

@@ -21,7 +21,9 @@ export type Foundations = {
   room: StoreRoom
 }
 
-/** Errors: a message for the operator when something is held by another process, belongs to another key, or is broken. */
+/**
+ * Errors: a message for the operator when something is held by another process, belongs to another key, or is broken.
+ */
 export async function openFoundations(config: Config, report: Report): Promise<Foundations> {
   await mkdir(config.dataFolder, { recursive: true, mode: 0o700 })
   const secretBox = await openSecretBox({ secretKey: config.databaseSecretKey, keyFile: config.secretKeyFile })

@@ -34,7 +34,9 @@ export class AccessTokens {
     this.#known = new EpochMemory(context.epoch, ACCESS_TOKEN_LIMITS.rememberedMax)
   }
 
-  /** Make a token for an account; it is told once. `db` may be a transaction: the token is good once that is committed. */
+  /**
+   * Make a token for an account; it is told once. `db` may be a transaction: the token is good once that is committed.
+   */
   async create(
     db: Db,
     options: { accountId: number; title: string; scopes: readonly Scope[]; expiresAtMs?: number },

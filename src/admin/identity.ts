@@ -5,7 +5,9 @@ export type Principal = { kind: 'anonymous' } | { kind: 'account'; accountId: nu
 /** A verified `Authorization` header. */
 export type Identity = {
   principal: Principal
-  /** What a registry token grants: repository name (with the organization) to actions. Undefined: not limited (Basic). */
+  /**
+   * What a registry token grants: repository name (with the organization) to actions. Undefined: not limited (Basic).
+   */
   grants: ReadonlyMap<string, readonly string[]> | undefined
 }
 
@@ -17,7 +19,9 @@ export interface Authenticator {
   authenticate(header: string | undefined, address: string): Promise<Identity>
 }
 
-/** The permission to pull, the same for `/v2` and the token service. Forgets what it knew at every change of a right. */
+/**
+ * The permission to pull, the same for `/v2` and the token service. Forgets what it knew at every change of a right.
+ */
 export interface PullPermission {
   /** Without waiting; undefined when it is not known yet. */
   recall(principal: Principal, organization: string): boolean | undefined

@@ -107,7 +107,9 @@ function parseMirrorHost(host: string | null): string | undefined {
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g
 
-/** Only the certificates are kept: what stands around them in a file is for people, or a key that is not ours to know. */
+/**
+ * Only the certificates are kept: what stands around them in a file is for people, or a key that is not ours to know.
+ */
 function parseCertificates(pem: string | null): string | undefined {
   if (pem === null || pem.trim() === '') return undefined
   if (pem.includes('PRIVATE KEY')) throw invalidRequest('ca_certificate: a private key does not belong here')

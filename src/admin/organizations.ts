@@ -22,7 +22,9 @@ import type { Rights } from './rights.ts'
 import { scopesGive } from './scopes.ts'
 import type { AdminContext } from './settings.ts'
 
-/** What our own paths begin with, and DESIGN part 4 has `/<org>/v2/…` beside `/v2/<org>/…`: these would be ambiguous. */
+/**
+ * What our own paths begin with, and DESIGN part 4 has `/<org>/v2/…` beside `/v2/<org>/…`: these would be ambiguous.
+ */
 const RESERVED_NAMES: ReadonlySet<string> = new Set(['api', 'health', 'metrics', 'v1', 'v2'])
 
 /** Quay's name for the team that an organization begins with. */
@@ -131,7 +133,10 @@ export class Organizations {
     return { organization, administrator }
   }
 
-  /** Errors: AdminError INVALID_TOKEN, NOT_FOUND, INSUFFICIENT_SCOPE unless the caller may see an organization's settings. */
+  /**
+   * Errors: AdminError INVALID_TOKEN, NOT_FOUND, INSUFFICIENT_SCOPE unless the caller may see an organization's
+   * settings.
+   */
   async seenByMember(caller: Caller, name: string): Promise<Organization> {
     requireAccount(caller)
     const organization = await this.find(name)

@@ -125,7 +125,8 @@ export class ProxyCaches {
   }
 
   /**
-   * Ask the upstream whether it would do; changes nothing. Where one is configured (Quay refuses then), absent fields are
+   * Ask the upstream whether it would do; changes nothing. Where one is configured (Quay refuses then), absent fields
+   * are
    * its own, if it is the same.
    * Errors: AdminError INVALID_REQUEST saying what is wrong; TOO_MANY_REQUESTS; and as `create`.
    */

@@ -85,7 +85,8 @@ export class JwtRegistryTokens implements RegistryTokens {
       })
       return CLAIMS.safeParse(payload).data
     } catch (error) {
-      if (error instanceof errors.JOSEError) return undefined // Every way of being no good token is the same to its bearer.
+      // Every way of being no good token is the same to its bearer.
+      if (error instanceof errors.JOSEError) return undefined
       throw error
     }
   }

@@ -8,7 +8,9 @@ export const HTTP_LIMITS = {
   headersMs: 20 * SECOND_MS,
   /** The whole request: the largest bodies are some megabytes of JSON. */
   requestMs: MINUTE_MS,
-  /** Longer than the 60 s after which nginx drops an idle connection to us, so that it never writes into a closed one. */
+  /**
+   * Longer than the 60 s after which nginx drops an idle connection to us, so that it never writes into a closed one.
+   */
   keepAliveMs: 65 * SECOND_MS,
   /** A registry token and a URL fit; Node's default. */
   headerBytesMax: 16 * KiB,

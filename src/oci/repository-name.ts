@@ -9,7 +9,10 @@ const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*'
 const NAME = new RegExp(`^${COMPONENT}(?:/${COMPONENT})*$`)
 const ORGANIZATION = new RegExp(`^${COMPONENT}$`)
 
-/** distribution-spec: many clients limit host and name to 255 characters together; DESIGN applies it to the upstream's part. */
+/**
+ * distribution-spec: many clients limit host and name to 255 characters together; DESIGN applies it to the upstream's
+ * part.
+ */
 export const repositoryNameCharactersMax = 255
 /** Quay's limit for the name of a namespace. */
 export const organizationNameCharactersMax = 255

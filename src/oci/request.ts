@@ -1,4 +1,6 @@
-/** A request of `/v2` as a value: `(method, url)` to `RegistryRequest` and back. Source: distribution-spec, "Endpoints". */
+/**
+ * A request of `/v2` as a value: `(method, url)` to `RegistryRequest` and back. Source: distribution-spec, "Endpoints".
+ */
 import { KiB } from '../base/units.ts'
 import { RegistryError } from '../errors.ts'
 import { type Digest, parseDigest } from './digest.ts'

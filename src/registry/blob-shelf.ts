@@ -112,7 +112,8 @@ export class BlobShelf {
   }
 
   /**
-   * Open a blob that rows say is stored. Undefined when it cannot be had from the store: then it is to be fetched again.
+   * Open a blob that rows say is stored. Undefined when it cannot be had from the store: then it is to be fetched
+   * again.
    * A missing or truncated file is forgotten at once.
    */
   async open(digest: Digest, sizeBytes: number): Promise<ShelvedBlob | undefined> {

@@ -30,7 +30,8 @@ export async function streamBlob(reader: BlobReader, start: number, stop: number
 }
 
 /**
- * The same for the whole blob, hashing on the way: the last min(size, 64 KiB) are sent only once the digest is verified.
+ * The same for the whole blob, hashing on the way: the last min(size, 64 KiB) are sent only once the digest is
+ * verified.
  * Errors: BlobDamagedError also when the bytes do not match `digest`.
  */
 export async function streamBlobVerifying(reader: BlobReader, digest: Digest, sink: BlobSink): Promise<boolean> {

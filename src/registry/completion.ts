@@ -18,8 +18,8 @@ import {
 import type { Metadata } from '../metadata/open.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName } from '../oci/repository-name.ts'
+import type { IngestEnd } from './ingest.ts'
 import type { BlobEvents, Delay } from './ingest-limits.ts'
-import type { OrganizationBlobs } from './organization-blobs.ts'
 
 export const COMPLETION_LIMITS = {
   /** How long a blob is tried. */
@@ -50,8 +50,16 @@ export type CompletionDeps = {
   findOrganization: (id: number) => Promise<CompletedOrganization | undefined>
 }
 
+/** What came of a completion. `unwanted`: no manifest names it any more, or it is not to be had from the upstream. */
+export type CompletionEnd = IngestEnd | { kind: 'held' | 'unwanted' }
+
+export interface CompletableBlobs {
+  /** Receive a blob behind every client's request. Errors: as the upstream's, unmapped. */
+  complete(repository: { id: number; name: RepositoryName }, digest: Digest): Promise<CompletionEnd>
+}
+
 export type CompletedOrganization = {
-  blobs: Pick<OrganizationBlobs, 'complete'>
+  blobs: CompletableBlobs
   /** The upstream's name of a repository; undefined when it is no longer ours. */
   repositoryName: (repositoryId: number) => Promise<RepositoryName | undefined>
 }

@@ -9,8 +9,8 @@ import type { RepositoryName } from '../oci/repository-name.ts'
 import { type SatisfiedRange, satisfyRange } from './blob-range.ts'
 import { type ServedHead, serveReading, serveStored } from './blob-served.ts'
 import type { BlobShelf } from './blob-shelf.ts'
-import type { Completion } from './completion.ts'
-import type { Ingest, IngestEnd, IngestRequest } from './ingest.ts'
+import type { Completion, CompletionEnd } from './completion.ts'
+import type { Ingest, IngestRequest } from './ingest.ts'
 import { INGEST_LIMITS } from './ingest-limits.ts'
 import type { Ingests } from './ingests.ts'
 import type { Outcome, Provenance, ServedBlob, ServedBlobDescriptor, UnsatisfiableRange } from './served.ts'
@@ -31,9 +31,6 @@ export type OrganizationBlobsDeps = {
 
 /** `name` is the upstream's; `id` is undefined when nothing of the repository is held. */
 export type BlobRepository = { id: number | undefined; name: RepositoryName }
-
-/** What came of a completion. `unwanted`: no manifest names it any more, or it is not to be had from the upstream. */
-export type CompletionEnd = IngestEnd | { kind: 'held' | 'unwanted' }
 
 /** What is wanted and what is known of it. */
 type Sought = { repository: BlobRepository; digest: Digest; link: BlobLink | undefined }

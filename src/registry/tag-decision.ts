@@ -31,7 +31,9 @@ export function mayBeStale(copy: TagCopy | undefined, policy: TagPolicy, nowMs: 
   return policy.maxStaleMs === undefined || nowMs - copy.confirmedAtMs <= policy.maxStaleMs
 }
 
-/** Expiry after a pull that the upstream stands behind: `hit`, `revalidated`, `miss`. A stale pull leaves it as it is. */
+/**
+ * Expiry after a pull that the upstream stands behind: `hit`, `revalidated`, `miss`. A stale pull leaves it as it is.
+ */
 export function renewedExpiry(policy: TagPolicy, nowMs: number): number | undefined {
   return policy.expirationMs === undefined ? undefined : nowMs + policy.expirationMs
 }
@@ -43,7 +45,9 @@ export type FirstStep =
   /** `isPatient`: there is nothing to fall back on, so the answer is waited for. */
   | { kind: 'ask'; isPatient: boolean }
 
-/** Before the upstream is asked. `isReachable` is false when it is down, `canAsk` when there is none to ask (or frozen). */
+/**
+ * Before the upstream is asked. `isReachable` is false when it is down, `canAsk` when there is none to ask (or frozen).
+ */
 export function firstStep(
   copy: TagCopy | undefined,
   policy: TagPolicy,

@@ -157,7 +157,8 @@ export class UpstreamManifests {
   }
 
   /**
-   * What the tag names now. With a copy, a digest that is another is believed only when its manifest can be had: else it
+   * What the tag names now. With a copy, a digest that is another is believed only when its manifest can be had: else
+   * it
    * is as if the HEAD had failed that way. The manifest is not stored but waits for the GET of its digest.
    */
   async #headOrGet(

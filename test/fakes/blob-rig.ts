@@ -1,4 +1,7 @@
-/** The byte side of the cache with real files and a real database, an upstream in the process, and time in the test's hand. */
+/**
+ * The byte side of the cache with real files and a real database, an upstream in the process, and time in the test's
+ * hand.
+ */
 import assert from 'node:assert/strict'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

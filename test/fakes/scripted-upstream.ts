@@ -1,4 +1,6 @@
-/** An upstream inside the process, for tests of decisions: it answers what it is told and remembers what it was asked. */
+/**
+ * An upstream inside the process, for tests of decisions: it answers what it is told and remembers what it was asked.
+ */
 import { Readable } from 'node:stream'
 import { UpstreamError, type UpstreamFailure } from '../../src/errors.ts'
 import type { Descriptor } from '../../src/oci/descriptor.ts'

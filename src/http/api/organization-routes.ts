@@ -1,4 +1,6 @@
-/** `/organization…`. Source: quay-behaviour.md 1.1; the fields after `tag_expiration_s` are ours (DESIGN part 4 and 6). */
+/**
+ * `/organization…`. Source: quay-behaviour.md 1.1; the fields after `tag_expiration_s` are ours (DESIGN part 4 and 6).
+ */
 import { z } from 'zod'
 import type { Admin } from '../../admin/admin.ts'
 import { ORGANIZATION_LIMITS } from '../../admin/organization-changes.ts'

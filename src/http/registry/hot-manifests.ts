@@ -1,5 +1,6 @@
 /**
- * The hot path: a manifest that is in memory, for a caller whose credentials and permission are too. No await, no query,
+ * The hot path: a manifest that is in memory, for a caller whose credentials and permission are too. No await, no
+ * query,
  * and nothing that only some requests need: those take the other road (`registry-handler.ts`), which answers the same.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'

@@ -19,7 +19,8 @@ export function matchesEtag(ifNoneMatch: string | undefined, digest: Digest): bo
 const RANGE = /^bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))$/i
 
 /**
- * `Range` to the one range it asks for. Undefined, so that all is sent: several ranges, another unit, anything malformed,
+ * `Range` to the one range it asks for. Undefined, so that all is sent: several ranges, another unit, anything
+ * malformed,
  * or an `If-Range` that is not this digest (RFC 9110, 13.1.5: a date cannot be compared, since there is none).
  */
 export function parseRange(

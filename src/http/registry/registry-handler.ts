@@ -70,7 +70,9 @@ function beginRecord(deps: RegistryDeps, request: IncomingMessage, id: string): 
   }
 }
 
-/** A client that takes nothing of what is ready for it is cut; waiting for us, or for an upstream, is no fault of its. */
+/**
+ * A client that takes nothing of what is ready for it is cut; waiting for us, or for an upstream, is no fault of its.
+ */
 function guardConnection(deps: RegistryDeps, request: IncomingMessage, response: ServerResponse): void {
   const idleMs = deps.settings.clientIdleMs ?? HTTP_LIMITS.clientIdleMs
   response.setTimeout(idleMs, () => {

@@ -10,7 +10,10 @@ export class ResponseSink implements BlobSink {
   #isGone: boolean
   #bytes = 0
 
-  /** `begin` writes the head of the answer; it is called before the first byte, so that a failure before it has a status. */
+  /**
+   * `begin` writes the head of the answer; it is called before the first byte, so that a failure before it has a
+   * status.
+   */
   constructor(response: ServerResponse, begin: () => void) {
     this.#response = response
     this.#begin = begin

@@ -32,6 +32,8 @@ export class IngestSource {
   #fruitlessTries = 0
   #sizeBytes: number | undefined
   #body: Readable | undefined
+  /** A body that is destroyed may take its time to close; who stops does not wait for it. */
+  #endDrain: ((reason: Error) => void) | undefined
 
   constructor(options: IngestSourceOptions) {
     this.#options = options
@@ -63,16 +65,22 @@ export class IngestSource {
   stop(reason: Error): void {
     this.#stop.abort(reason)
     this.#body?.destroy()
+    this.#endDrain?.(reason)
   }
 
   async #open(start: number | undefined): Promise<UpstreamBlob> {
     const { upstream, name, digest, priority } = this.#options
     const { signal } = this.#stop
     const range = start === undefined ? {} : { range: { start } }
-    const blob = await upstream.openBlob(name, digest, { priority, signal, ...range })
-    // Until it is listened to, an error must not end the process; `#drain` looks at `errored`.
-    blob.body.on('error', () => {})
-    return blob
+    try {
+      const blob = await upstream.openBlob(name, digest, { priority, signal, ...range })
+      // Until it is listened to, an error must not end the process; `#drain` looks at `errored`.
+      blob.body.on('error', () => {})
+      if (signal.aborted) blob.body.destroy()
+      return blob
+    } finally {
+      signal.throwIfAborted() // Whatever came of it: the reason is ours.
+    }
   }
 
   async #openFirst(): Promise<UpstreamBlob> {
@@ -107,7 +115,7 @@ export class IngestSource {
     try {
       blob = await this.#open(start === 0 ? undefined : start)
     } catch (error) {
-      this.#stop.signal.throwIfAborted()
+      if (this.#stop.signal.aborted) throw error
       if (error instanceof UpstreamError && ['not_found', 'denied'].includes(error.failure)) throw error
       return error instanceof Error ? error : new Error('the upstream failed', { cause: error })
     }
@@ -146,6 +154,7 @@ export class IngestSource {
       }
     }
     this.#body = body
+    this.#endDrain = resolve
     body.on('data', onData)
     body.once('end', () => resolve(undefined))
     body.once('error', (error: Error) => resolve(error))
@@ -153,6 +162,7 @@ export class IngestSource {
     return promise.finally(() => {
       body.off('data', onData)
       this.#body = undefined
+      this.#endDrain = undefined
     })
   }
 

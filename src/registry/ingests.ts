@@ -1,4 +1,5 @@
 /** All running ingests: one per organization and digest. */
+import { RegistryError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { DirectRanges } from './blob-direct-range.ts'
 import type { BlobShelf } from './blob-shelf.ts'
@@ -77,7 +78,7 @@ export class Ingests {
   /** End all: readers are cut, drafts are removed; verified ones are still published. No new one gets far. */
   async stop(): Promise<void> {
     this.#isStopped = true
-    for (const ingest of this.#running) ingest.stop(new Error('the server is stopping'))
+    for (const ingest of this.#running) ingest.stop(new RegistryError('OVERLOADED'))
     await this.drain()
   }
 
@@ -96,7 +97,7 @@ export class Ingests {
       this.#running.delete(ingest)
       onOver()
     })
-    if (this.#isStopped) ingest.stop(new Error('the server is stopping'))
+    if (this.#isStopped) ingest.stop(new RegistryError('OVERLOADED'))
   }
 }
 

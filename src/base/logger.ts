@@ -1,7 +1,7 @@
 /** The log: JSON lines on one stream, gathered and written asynchronously, flushed at the end. */
 import { type DestinationStream, type Logger as Pino, pino } from 'pino'
 import { everyMs } from './timers.ts'
-import { KiB, SECOND_MS } from './units.ts'
+import { KiB, MiB, SECOND_MS } from './units.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogFields = Readonly<Record<string, unknown>>
@@ -21,8 +21,13 @@ export interface Logger {
   close(): void
 }
 
-/** Gathered before one write: a line is some 300 bytes. */
-const gatheredBytes = 16 * KiB
+export const LOG_LIMITS = {
+  /** Gathered before one write: a line is some 400 bytes. */
+  gatheredBytes: 32 * KiB,
+  writtenBytesMax: 64 * KiB,
+  /** When nobody takes the log, lines beyond this are dropped: it must not eat the memory. */
+  waitingBytesMax: 16 * MiB,
+} as const
 /** Longest that a line waits when few come. */
 const flushMs = SECOND_MS / 2
 
@@ -45,8 +50,7 @@ export type LogDestination = { write(line: string): void; flushSync?(): void }
 
 /** `destination`: default standard output. */
 export function createLogger(options: { level: LogLevel; destination?: LogDestination; nowMs: () => number }): Logger {
-  const own =
-    options.destination === undefined ? pino.destination({ dest: 1, sync: false, minLength: gatheredBytes }) : undefined
+  const own = options.destination === undefined ? openStandardOutput() : undefined
   const destination: LogDestination = options.destination ?? (own as LogDestination)
   const timer = own && everyMs(flushMs, () => own.flush())
   const logger: Pino = pino(
@@ -76,4 +80,9 @@ export function createLogger(options: { level: LogLevel; destination?: LogDestin
       flush()
     },
   }
+}
+
+function openStandardOutput() {
+  const { gatheredBytes: minLength, writtenBytesMax: maxWrite, waitingBytesMax: maxLength } = LOG_LIMITS
+  return pino.destination({ dest: 1, sync: false, minLength, maxWrite, maxLength })
 }

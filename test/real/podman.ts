@@ -7,7 +7,7 @@ import { getProgram } from './debian-packages.ts'
 import { makeTemporaryFolder } from './temporary-folder.ts'
 
 export async function startPodman(): Promise<Client> {
-  const folder = await makeTemporaryFolder('podman')
+  const folder = await makeTemporaryFolder('pod') // podman takes no runroot of more than 50 characters
   // Nothing of this machine's settings, and no networks: a pull needs none.
   const settings = {
     CONTAINERS_REGISTRIES_CONF: '[[registry]]\nlocation = "127.0.0.1"\ninsecure = true\n',

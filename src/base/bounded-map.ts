@@ -1,6 +1,12 @@
-/** A map that forgets what was used longest ago when it grows past its bound. */
+type Entry<Value> = { value: Value; isUsed: boolean }
+
+/**
+ * A map that forgets what was not used lately when it grows past its bound. A use only marks its entry: on a hot path,
+ * moving it to the end of the map at each use would cost more than the use itself. When there are too many, the oldest
+ * that was used since gets a second chance, and the oldest that was not goes.
+ */
 export class BoundedMap<Key, Value> {
-  readonly #entries = new Map<Key, Value>()
+  readonly #entries = new Map<Key, Entry<Value>>()
   readonly #weightMax: number
   readonly #weigh: (value: Value) => number
   #weight = 0
@@ -19,34 +25,30 @@ export class BoundedMap<Key, Value> {
     return this.#entries.has(key)
   }
 
-  /** Find an entry without counting it as used: for hot paths, where order matters less than time. */
+  /** Find an entry without counting it as used. */
   peek(key: Key): Value | undefined {
-    return this.#entries.get(key)
+    return this.#entries.get(key)?.value
   }
 
-  /** Find an entry and make it the most recently used. */
+  /** Find an entry and count it as used. */
   get(key: Key): Value | undefined {
-    const value = this.#entries.get(key)
-    if (value === undefined) return undefined
-    this.#entries.delete(key)
-    this.#entries.set(key, value)
-    return value
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return undefined
+    entry.isUsed = true
+    return entry.value
   }
 
   set(key: Key, value: Value): void {
     this.delete(key)
-    this.#entries.set(key, value)
+    this.#entries.set(key, { value, isUsed: false })
     this.#weight += this.#weigh(value)
-    for (const [oldest] of this.#entries) {
-      if (this.#weight <= this.#weightMax || oldest === key) break
-      this.delete(oldest)
-    }
+    while (this.#weight > this.#weightMax && this.#entries.size > 1) this.#forgetOldest(key)
   }
 
   delete(key: Key): boolean {
-    const value = this.#entries.get(key)
-    if (value === undefined) return false
-    this.#weight -= this.#weigh(value)
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return false
+    this.#weight -= this.#weigh(entry.value)
     return this.#entries.delete(key)
   }
 
@@ -55,8 +57,17 @@ export class BoundedMap<Key, Value> {
     this.#weight = 0
   }
 
-  values(): IterableIterator<Value> {
-    return this.#entries.values()
+  /** Forget the oldest that has no second chance; never `newest`. Each round takes a chance away, so it ends. */
+  #forgetOldest(newest: Key): void {
+    for (const [key, entry] of this.#entries) {
+      if (key !== newest && !entry.isUsed) {
+        this.delete(key)
+        return
+      }
+      entry.isUsed = false
+      this.#entries.delete(key)
+      this.#entries.set(key, entry)
+    }
   }
 }
 

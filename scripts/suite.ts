@@ -9,22 +9,47 @@ export type Suite = {
   files: readonly string[]
   /** Its budget; it is ended when that is spent. */
   secondsMax: number
-  /** What one of its files may take; so that one that hangs does not spend the budget of all. */
+  /** What one of its files may take; so that one that hangs does not spend the budget of all. Default 60. */
   fileSecondsMax?: number
 }
-
-const FILE_SECONDS_MAX = 60
 
 /** `skipped`: each test that did not run, with its reason. */
 export type Tally = { passed: number; failed: number; skipped: string[] }
 
-/** Run `files`, each in a process of its own. `report` is what a person reads when something failed. */
-export async function runSuite(suite: Suite, files: readonly string[]): Promise<{ tally: Tally; report: string }> {
+/** `report`: what a person reads of a file in which something failed; empty otherwise. */
+export type Result = { tally: Tally; report: string }
+
+const FILE_SECONDS_MAX = 60
+/** Two lanes share the machine. */
+const FILES_AT_ONCE = Math.max(1, Math.floor(availableParallelism() / 2))
+
+/** Run `files`, each in a process of its own. */
+export async function runSuite(suite: Suite, files: readonly string[]): Promise<Result> {
+  const budget = AbortSignal.timeout(suite.secondsMax * 1000)
+  const waiting = [...files]
+  const results: Result[] = []
+  const work = async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      results.push(await runFile(suite, file, budget))
+    }
+  }
+  await Promise.all(Array.from({ length: FILES_AT_ONCE }, work))
+  const tallies = results.map(({ tally }) => tally)
+  return {
+    tally: {
+      passed: tallies.reduce((sum, { passed }) => sum + passed, 0),
+      failed: tallies.reduce((sum, { failed }) => sum + failed, 0),
+      skipped: tallies.flatMap(({ skipped }) => skipped),
+    },
+    report: results.map(({ report }) => report).join(''),
+  }
+}
+
+async function runFile(suite: Suite, file: string, budget: AbortSignal): Promise<Result> {
   const tally: Tally = { passed: 0, failed: 0, skipped: [] }
-  const concurrency = Math.max(1, Math.floor(availableParallelism() / 2))
-  const timeout = (suite.fileSecondsMax ?? FILE_SECONDS_MAX) * 1000
-  const signal = AbortSignal.timeout(suite.secondsMax * 1000)
-  const stream = run({ files: [...files], concurrency, timeout, signal })
+  const fileTime = AbortSignal.timeout((suite.fileSecondsMax ?? FILE_SECONDS_MAX) * 1000)
+  // When it fires, the file's process is ended, and the file counts as failed.
+  const stream = run({ files: [file], signal: AbortSignal.any([budget, fileTime]) })
   const skipped = (name: string, reason: string | true) =>
     tally.skipped.push(`  ${suite.name}: ${name}${typeof reason === 'string' ? `: ${reason}` : ''}`)
   stream.on('test:pass', ({ name, skip, todo, details }) => {
@@ -40,10 +65,10 @@ export async function runSuite(suite: Suite, files: readonly string[]): Promise<
   stream.on('test:summary', ({ success }) => {
     hasSucceeded &&= success
   })
-  let report = ''
+  let report = `${file}\n`
   for await (const part of stream.compose(new spec())) report += part
-  // A hook that fails outside any test.
-  if (!hasSucceeded && tally.failed === 0) return { tally: { ...tally, failed: 1 }, report }
-  if (tally.passed + tally.failed + tally.skipped.length > 0) return { tally, report }
-  return { tally: { ...tally, failed: 1 }, report: `${report}${suite.name}: no test ran\n` }
+  // A hook that fails outside any test, or a file without tests.
+  const isEmpty = tally.passed + tally.failed + tally.skipped.length === 0
+  if (tally.failed === 0 && (isEmpty || !hasSucceeded)) tally.failed = 1
+  return { tally, report: tally.failed === 0 ? '' : report }
 }

@@ -1,7 +1,8 @@
 /** The log: JSON lines on one stream, gathered and written asynchronously, flushed at the end. */
 import { type DestinationStream, type Logger as Pino, pino } from 'pino'
-import { everyMs } from './timers.ts'
-import { KiB, MiB, SECOND_MS } from './units.ts'
+import { LineWriter } from './line-writer.ts'
+
+const standardOutput = 1
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogFields = Readonly<Record<string, unknown>>
@@ -15,21 +16,9 @@ export interface Logger {
   isEnabled(level: Exclude<LogLevel, 'silent'>): boolean
   /** Append a finished line, its line break included. */
   writeLine(line: string): void
-  /** Write what was gathered, now. */
-  flush(): void
-  /** Flush for the last time. */
-  close(): void
+  /** Resolves when all lines were written, within a bound. */
+  close(): Promise<void>
 }
-
-export const LOG_LIMITS = {
-  /** Gathered before one write: a line is some 400 bytes. */
-  gatheredBytes: 32 * KiB,
-  writtenBytesMax: 64 * KiB,
-  /** When nobody takes the log, lines beyond this are dropped: it must not eat the memory. */
-  waitingBytesMax: 16 * MiB,
-} as const
-/** Longest that a line waits when few come. */
-const flushMs = SECOND_MS / 2
 
 /** Whatever is called so is a secret, wherever a caller may have put it. */
 const SECRETS = [
@@ -46,13 +35,11 @@ const SECRETS = [
 ].flatMap((path) => [path, `*.${path}`])
 
 /** A line's destination; tests hand in their own. */
-export type LogDestination = { write(line: string): void; flushSync?(): void }
+export type LogDestination = { write(line: string): void; drain?(): Promise<void> }
 
 /** `destination`: default standard output. */
 export function createLogger(options: { level: LogLevel; destination?: LogDestination; nowMs: () => number }): Logger {
-  const own = options.destination === undefined ? openStandardOutput() : undefined
-  const destination: LogDestination = options.destination ?? (own as LogDestination)
-  const timer = own && everyMs(flushMs, () => own.flush())
+  const destination: LogDestination = options.destination ?? new LineWriter(standardOutput)
   const logger: Pino = pino(
     {
       level: options.level,
@@ -66,7 +53,6 @@ export function createLogger(options: { level: LogLevel; destination?: LogDestin
     },
     destination as DestinationStream,
   )
-  const flush = () => destination.flushSync?.()
   return {
     debug: (event, fields = {}) => logger.debug(fields, event),
     info: (event, fields = {}) => logger.info(fields, event),
@@ -74,15 +60,6 @@ export function createLogger(options: { level: LogLevel; destination?: LogDestin
     error: (event, fields = {}) => logger.error(fields, event),
     isEnabled: (level) => logger.isLevelEnabled(level),
     writeLine: (line) => destination.write(line),
-    flush,
-    close() {
-      timer?.cancel()
-      flush()
-    },
+    close: async () => destination.drain?.(),
   }
-}
-
-function openStandardOutput() {
-  const { gatheredBytes: minLength, writtenBytesMax: maxWrite, waitingBytesMax: maxLength } = LOG_LIMITS
-  return pino.destination({ dest: 1, sync: false, minLength, maxWrite, maxLength })
 }

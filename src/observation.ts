@@ -59,6 +59,7 @@ function makeUpstreamObserver(metrics: Metrics, logger: Logger): ObserveUpstream
         metrics.countUpstreamRequest(event)
         break
       case 'availability':
+        metrics.setUpstreamUp(event.host, event.availability === 'up')
         logger.warn(`upstream_${event.availability}`, { host: event.host, reason: event.message })
         break
       case 'credentials_refused':

@@ -40,6 +40,7 @@ export class Metrics {
   readonly #upstreamRequests: Counter
   readonly #upstreamErrors: Counter
   readonly #upstreamLatency: Histogram
+  readonly #upstreamUp: Gauge
   readonly #ingests: Counter
   readonly #ingestedBytes: Counter
   readonly #gauges = new Map<string, Gauge>()
@@ -74,6 +75,12 @@ export class Metrics {
       help: 'Time to the headers of an upstream’s answer.',
       labelNames: ['host', 'kind'],
       buckets: LATENCY_BUCKETS,
+      registers,
+    })
+    this.#upstreamUp = new Gauge({
+      name: 'entrepot_upstream_up',
+      help: 'Whether an upstream answers: 0 while it is down; absent until it was down once.',
+      labelNames: ['host'],
       registers,
     })
     this.#ingests = new Counter({
@@ -120,6 +127,10 @@ export class Metrics {
     this.#upstreamRequests.inc({ host, kind, status: String(status ?? 0) })
     if (failure !== undefined) this.#upstreamErrors.inc({ host, failure })
     this.#upstreamLatency.observe({ host, kind }, ms / 1000)
+  }
+
+  setUpstreamUp(host: string, isUp: boolean): void {
+    this.#upstreamUp.set({ host }, isUp ? 1 : 0)
   }
 
   countIngest(result: 'published' | 'failed' | 'straight_through'): void {

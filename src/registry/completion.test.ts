@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { BlobRig, settle } from '../../test/fakes/blob-rig.ts'
+import { BlobRig, settle, until } from '../../test/fakes/blob-rig.ts'
 import { DAY_MS } from '../base/units.ts'
 import { listDueIngests, wantBlobs } from '../metadata/ingests.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -57,6 +57,7 @@ async function image(t: TestContext, options: { layers?: number; concurrency?: n
       poll = Promise.withResolvers()
       await idle()
     },
+    stop: () => completion.stop(),
     async restart() {
       await completion.stop()
       completion = make()
@@ -186,14 +187,27 @@ test('wanted blobs of repositories and organizations that went are dropped', asy
 test('a client joins what is being completed', async (t) => {
   const { rig, acme, app, digests, poll } = await image(t, { layers: 2 })
   const gate = Promise.withResolvers<void>()
+  rig.upstream.answers.push({}, { before: gate.promise })
   await acme.get(app, digests[0])
-  rig.upstream.answers.push({ before: gate.promise })
   const polling = poll()
-  await settle()
+  await until(() => rig.upstream.transcript.length === 2)
   const joined = acme.get(app, digests[1])
   await settle()
   gate.resolve()
   assert.equal((await joined).bytes.byteLength, 1001)
   await polling
   assert.equal(rig.upstream.transcript.length, 2)
+})
+
+test('stopping waits for no download, and what was being completed is due in the next process', async (t) => {
+  const { rig, acme, app, digests, due, poll, stop } = await image(t, { layers: 2 })
+  const gate = Promise.withResolvers<void>()
+  rig.upstream.answers.push({}, { before: gate.promise })
+  await acme.get(app, digests[0])
+  const polling = poll()
+  await until(() => rig.upstream.transcript.length === 2)
+  await stop()
+  assert.deepEqual(await due(), [digests[1]])
+  gate.resolve()
+  await polling
 })

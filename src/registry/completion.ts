@@ -72,6 +72,7 @@ export class Completion {
   readonly #lookups = new Set<Promise<void>>()
   readonly #running = new Map<string, Promise<void>>()
   readonly #stop = new AbortController()
+  readonly #stopped = Promise.withResolvers<void>()
   #wake = Promise.withResolvers<void>()
   #work: Promise<void> | undefined
 
@@ -101,9 +102,13 @@ export class Completion {
     this.#work ??= this.#run()
   }
 
-  /** Start nothing new, and wait for lookups; what is being received belongs to the ingests. */
+  /**
+   * Start nothing new, and wait for what still asks the database. Not for blobs that are being received: they belong to
+   * the ingests, and their rows stay due for the next process.
+   */
   async stop(): Promise<void> {
     this.#stop.abort()
+    this.#stopped.resolve()
     this.#wake.resolve()
     await this.#work
     await Promise.all([...this.#lookups, ...this.#running.values()])
@@ -170,9 +175,11 @@ export class Completion {
       await removeIngest(metadata.db, { organizationId, digest })
       return
     }
-    const problem = await complete(organization.blobs, { id: repositoryId, name }, digest)
+    const completing = complete(organization.blobs, { id: repositoryId, name }, digest)
+    const problem = await Promise.race([completing, this.#stopped.promise])
+    if (this.#stop.signal.aborted) return
     if (problem === undefined) await removeIngest(metadata.db, { organizationId, digest })
-    else if (!this.#stop.signal.aborted) await this.#postpone(wanted, problem)
+    else await this.#postpone(wanted, problem)
   }
 
   async #postpone(wanted: WantedIngest, error: unknown): Promise<void> {

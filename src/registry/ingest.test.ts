@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { BlobRig, Collector, settle } from '../../test/fakes/blob-rig.ts'
+import { BlobRig, Collector, settle, until } from '../../test/fakes/blob-rig.ts'
 import type { BlobAnswer } from '../../test/fakes/blob-upstream.ts'
 import { pseudoRandomBytes } from '../../test/fakes/pseudo-random.ts'
 import { KiB, MiB } from '../base/units.ts'
@@ -190,8 +190,8 @@ test('a slow client stalls nobody, a vanished one cancels nothing, and one that 
   stall.resolve()
   await slow.piped
   assert.ok(slow.sink.bytes().equals(BIG))
-  await settle()
-  assert.deepEqual([rig.upstream.transcript.length, rig.store.openFiles], [1, 0])
+  await until(() => rig.store.openFiles === 0)
+  assert.equal(rig.upstream.transcript.length, 1)
 })
 
 test('when its only client vanishes the blob is received all the same', async (t) => {
@@ -227,6 +227,7 @@ test('the disk sets the pace: while it is slow the upstream is paused', async (t
   const gate = Promise.withResolvers<void>()
   rig.store.slow = gate.promise
   const { sink, piped } = await begin(acme, app, digest)
+  await until(() => rig.store.writes.length >= INGEST_LIMITS.writesMax)
   await settle()
   assert.equal(rig.store.writes.length, INGEST_LIMITS.writesMax)
   assert.ok(sink.length <= 3 * MiB, `${sink.length}`)
@@ -243,7 +244,7 @@ test('a full disk: after the first failed write none follows, all readers comple
   const stall = Promise.withResolvers<void>()
   slow.sink.stalled = stall.promise
   const fast = await begin(acme, app, digest)
-  await settle()
+  await until(() => rig.count('ingest_straight_through') === 1)
   await settle()
   assert.ok(fast.sink.length < BIG.byteLength, 'the slowest sets the pace')
   const failedAt = rig.store.writes.indexOf(5 * MiB)
@@ -254,7 +255,7 @@ test('a full disk: after the first failed write none follows, all readers comple
   await Promise.all([slow.piped, fast.piped])
   assert.ok(slow.sink.bytes().equals(BIG) && fast.sink.bytes().equals(BIG))
   await rig.ingests.drain()
-  await settle()
+  await until(() => rig.store.openFiles === 0)
   assert.deepEqual([rig.store.writes.length, rig.upstream.transcript.length], [writes, 1])
   assert.deepEqual([await rig.drafts(), rig.store.openFiles, await acme.isStored(app, digest)], [[], 0, false])
   assert.ok((await acme.get(app, digest)).bytes.equals(BIG))
@@ -313,9 +314,9 @@ test('straight through, a reader that takes nothing for 30 s is cut, and the oth
   stuck.sink.stalled = new Promise(() => {})
   const idle = await acme.open(app, digest) // Never piped.
   const fast = await begin(acme, app, digest)
+  await until(() => rig.delays.includes(INGEST_LIMITS.stallMsMax))
   await settle()
   assert.ok(fast.sink.length < BIG.byteLength)
-  assert.ok(rig.delays.includes(INGEST_LIMITS.stallMsMax))
   rig.endStalls() // The stuck one has taken its first bytes in this time, and may be slow.
   await settle()
   assert.ok(fast.sink.length < BIG.byteLength)

@@ -7,6 +7,8 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import { monotonicMs } from '../../src/base/clock.ts'
+import { SECOND_MS } from '../../src/base/units.ts'
 import { openFileBlobStore } from '../../src/blobs/file-blob-store.ts'
 import { findBlobLink } from '../../src/metadata/blobs.ts'
 import { storeManifest } from '../../src/metadata/manifests.ts'
@@ -209,4 +211,13 @@ export class Collector implements BlobSink {
 /** Let everything that can go on without outside help go on. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** Go on when `isTrue`. Errors: when it has not come about after 10 s, which no machine needs for it. */
+export async function until(isTrue: () => boolean): Promise<void> {
+  const deadlineMs = monotonicMs() + 10 * SECOND_MS
+  while (!isTrue()) {
+    if (monotonicMs() > deadlineMs) throw new Error(`it never came about: ${isTrue}`)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
 }

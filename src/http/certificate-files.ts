@@ -19,6 +19,8 @@ export async function readCertificate(files: CertificateFiles): Promise<Certific
   const { certificateFile, keyFile } = files
   try {
     const [cert, key] = await Promise.all([readFile(certificateFile, 'utf8'), readFile(keyFile, 'utf8')])
+    // A file that is just being written is empty, and to OpenSSL an empty text is none.
+    if (cert === '' || key === '') throw new Error('a file is empty')
     createSecureContext({ cert, key }) // Throws when they are no PEM, or the key is another certificate's.
     return { cert, key }
   } catch (error) {

@@ -20,12 +20,11 @@ export type Tally = { passed: number; failed: number; skipped: string[] }
 export type Result = { tally: Tally; report: string }
 
 const FILE_SECONDS_MAX = 60
-/** Two lanes share the machine. */
-const FILES_AT_ONCE = Math.max(1, Math.floor(availableParallelism() / 2))
 
-/** Run `files`, each in a process of its own. */
-export async function runSuite(suite: Suite, files: readonly string[]): Promise<Result> {
+/** Run `files`, each in a process of its own. `lanes`: how many suites run side by side, this one included. */
+export async function runSuite(suite: Suite, files: readonly string[], lanes: number): Promise<Result> {
   const budget = AbortSignal.timeout(suite.secondsMax * 1000)
+  const filesAtOnce = Math.max(1, Math.floor(availableParallelism() / lanes))
   const waiting = [...files]
   const results: Result[] = []
   const work = async () => {
@@ -33,7 +32,7 @@ export async function runSuite(suite: Suite, files: readonly string[]): Promise<
       results.push(await runFile(suite, file, budget))
     }
   }
-  await Promise.all(Array.from({ length: FILES_AT_ONCE }, work))
+  await Promise.all(Array.from({ length: filesAtOnce }, work))
   const tallies = results.map(({ tally }) => tally)
   return {
     tally: {

@@ -35,7 +35,6 @@ export type Holders = {
   /** Current tags that name the digest or one of those indexes; undefined `expiresAtMs` is for ever. */
   tags: { id: number; name: string; expiresAtMs: number | undefined }[]
   /** The ids of `tags`. */
-  tagIds: number[]
 }
 
 /** Rows of one INSERT: SQLite takes 32766 parameters in a statement, PostgreSQL 65535. */
@@ -141,7 +140,6 @@ export async function findHolders(db: Db, repositoryId: number, digest: string):
   return {
     manifestIds: rows.filter((row) => row.kind === 'manifest').map((row) => row.id),
     tags: tags.map(({ id, name, expires_at }) => ({ id, name, expiresAtMs: expires_at ?? undefined })),
-    tagIds: tags.map((row) => row.id),
   }
 }
 

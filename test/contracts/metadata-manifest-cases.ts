@@ -253,13 +253,12 @@ async function checkHolders(metadata: Metadata): Promise<void> {
 
   const holders = await findHolders(metadata.db, repository.id, image.digest)
   assert.deepEqual(holders.manifestIds.toSorted(byNumber), [innerId, outerId])
-  assert.deepEqual(holders.tagIds.toSorted(byNumber), [onOuter, onImage])
+  assert.deepEqual(holders.tags.map((tag) => tag.id).toSorted(byNumber), [onOuter, onImage])
   assert.deepEqual(await findHolders(metadata.db, repository.id, outer.digest), {
     manifestIds: [],
     tags: [{ id: onOuter, name: 'outer', expiresAtMs: NOW_MS }],
-    tagIds: [onOuter],
   })
-  const none = { manifestIds: [], tags: [], tagIds: [] }
+  const none = { manifestIds: [], tags: [] }
   assert.deepEqual(await findHolders(metadata.db, repository.id, freshDigest()), none)
   for (const { digest } of [outer, inner, image]) assert.equal(await isHeld(metadata.db, repository.id, digest), true)
   assert.equal(await isHeld(metadata.db, other.id, image.digest), true, 'held by an index without being there itself')

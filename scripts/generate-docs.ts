@@ -127,6 +127,7 @@ SSRF_ALLOWED_HOSTS: [harbor.corp.example, 10.20.0.0/16]
 MINIMUM_FREE_BYTES: 20 GiB
 UPSTREAM_CREDENTIALS:
   ecr:
+    registry: 123456789012.dkr.ecr.eu-west-1.amazonaws.com
     username: AWS
     password_command: [aws, ecr, get-login-password]
 \`\`\`

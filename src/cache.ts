@@ -2,14 +2,11 @@
  * The cache put together: upstreams, manifests, blobs, and the organizations in front. Part of the composition root.
  */
 
-import { upstreamConfigOf } from './admin/upstream-credentials.ts'
+import { upstreamConfigOf, withOperatorsCredential } from './admin/upstream-credentials.ts'
 import type { Clock } from './base/clock.ts'
 import { delayMs, everyMs, type Timer } from './base/timers.ts'
 import type { Config } from './config/load.ts'
 import type { Foundations, Report } from './foundations.ts'
-import type { Organization } from './metadata/organizations.ts'
-import type { UpstreamConfig } from './oci/registry.ts'
-import { isNotAnUpstreamName, parseUpstreamName } from './oci/upstream-name.ts'
 import { BlobShelf } from './registry/blob-shelf.ts'
 import { Completion } from './registry/completion.ts'
 import type { BlobEvents } from './registry/ingest-limits.ts'
@@ -83,7 +80,10 @@ export function assembleCache(options: CacheOptions): Cache {
     delayMs: (ms, signal) => delayMs(ms, signal === undefined ? {} : { signal }),
     openUpstream: (organization, proxyCache) =>
       upstreams.open(
-        withOperatorsCredential(config, organization, upstreamConfigOf(secretBox, organization, proxyCache)),
+        withOperatorsCredential(
+          config.upstreamCredentials.get(organization.name),
+          upstreamConfigOf(secretBox, organization, proxyCache),
+        ),
       ),
     blobs: { shelf, ingests, clock, completion },
   })
@@ -105,24 +105,5 @@ export function assembleCache(options: CacheOptions): Cache {
       await shelf.drain()
       await uses.flush()
     },
-  }
-}
-
-/**
- * What the operator has configured goes before what the organization's administrators have stored, but only at the
- * registry that it is for: an administrator who points the organization elsewhere must not be sent it.
- */
-function withOperatorsCredential(config: Config, organization: Organization, upstream: UpstreamConfig): UpstreamConfig {
-  const credential = config.upstreamCredentials.get(organization.name)
-  if (credential === undefined) return upstream
-  const registry = parseUpstreamName(credential.registry)
-  if (isNotAnUpstreamName(registry) || registry.host !== upstream.host) return upstream
-  const { username } = credential
-  return {
-    ...upstream,
-    credentials:
-      credential.kind === 'file'
-        ? { kind: 'file', username, path: credential.passwordFile }
-        : { kind: 'command', username, command: credential.passwordCommand },
   }
 }

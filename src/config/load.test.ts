@@ -208,20 +208,35 @@ UPSTREAM_CREDENTIALS:
   quay: {registry: quay.io, username: bot, password_file: quay.txt}`)
   assert.deepEqual(config.tls, { certificateFile: '/etc/entrepot/tls.crt', keyFile: '/keys/tls.key' })
   assert.equal(config.urlScheme, 'https')
+  const careful = { insecure: false, organizationCa: false }
   assert.deepEqual(
     [...config.upstreamCredentials],
     [
       [
         'ecr',
         {
-          kind: 'command',
-          registry: '1.dkr.ecr.example',
-          username: 'AWS',
+          ...{ kind: 'command', registry: '1.dkr.ecr.example', username: 'AWS', ...careful },
           passwordCommand: ['aws', 'ecr', 'get-login-password'],
         },
       ],
-      ['quay', { kind: 'file', registry: 'quay.io', username: 'bot', passwordFile: '/etc/entrepot/quay.txt' }],
+      [
+        'quay',
+        { kind: 'file', registry: 'quay.io', username: 'bot', passwordFile: '/etc/entrepot/quay.txt', ...careful },
+      ],
     ],
+  )
+})
+
+test('only the operator lets a password go over plain HTTP, or over TLS with the organization’s own certificate', () => {
+  const row = 'registry: r.example, username: u, password_file: p'
+  const { upstreamCredentials } = loadText(
+    `UPSTREAM_CREDENTIALS: {hub: {${row}, insecure: true, organization_ca: true}}`,
+  )
+  const { insecure, organizationCa } = upstreamCredentials.get('hub') ?? assert.fail()
+  assert.deepEqual([insecure, organizationCa], [true, true])
+  assert.match(
+    mistakesOf(() => loadText(`UPSTREAM_CREDENTIALS: {hub: {${row}, insecure: 1}}`)).join(),
+    /UPSTREAM_CREDENTIALS\.hub\.insecure: expected true or false/,
   )
 })
 

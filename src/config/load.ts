@@ -18,16 +18,19 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
  * An operator-given credential of an organization's upstream. It is for the one `registry`: whoever administers the
- * organization may point it elsewhere, and must not thereby learn the operator's password.
+ * organization may point it elsewhere, and must not thereby learn the operator's password. For the same reason only the
+ * operator can let it go over plain HTTP (`insecure`), or over TLS that the organization's own certificate vouches for
+ * (`organizationCa`).
  */
-export type UpstreamCredential =
-  | { readonly kind: 'file'; readonly registry: string; readonly username: string; readonly passwordFile: string }
-  | {
-      readonly kind: 'command'
-      readonly registry: string
-      readonly username: string
-      readonly passwordCommand: readonly string[]
-    }
+export type UpstreamCredential = {
+  readonly registry: string
+  readonly username: string
+  readonly insecure: boolean
+  readonly organizationCa: boolean
+} & (
+  | { readonly kind: 'file'; readonly passwordFile: string }
+  | { readonly kind: 'command'; readonly passwordCommand: readonly string[] }
+)
 
 /** Everything the server is told from outside. Paths are absolute, units stand in the names. */
 export type Config = {
@@ -371,11 +374,12 @@ function credentialsOf(
 ): ReadonlyMap<string, UpstreamCredential> {
   const credentials = new Map<string, UpstreamCredential>()
   for (const [organization, row] of Object.entries(rows)) {
-    const { registry, username, password_file: file, password_command: command } = row
-    if (file !== undefined)
-      credentials.set(organization, { kind: 'file', registry, username, passwordFile: path(file) })
+    const { registry, username, insecure, organization_ca: organizationCa } = row
+    const { password_file: file, password_command: command } = row
+    const shared = { registry, username, insecure, organizationCa }
+    if (file !== undefined) credentials.set(organization, { ...shared, kind: 'file', passwordFile: path(file) })
     else if (command !== undefined)
-      credentials.set(organization, { kind: 'command', registry, username, passwordCommand: command })
+      credentials.set(organization, { ...shared, kind: 'command', passwordCommand: command })
   }
   return credentials
 }

@@ -194,11 +194,11 @@ export const SETTINGS = {
   }),
   UPSTREAM_CREDENTIALS: setting({
     value: values.upstreamCredentials,
-    unit: '`ORGANIZATION: {registry, username, password_file \\| password_command}`',
+    unit: '`ORGANIZATION: {registry, username, password_file \\| password_command, insecure, organization_ca}`',
     secret: true,
     fallback: {},
     sentence:
-      'Credentials that rotate, used while the upstream of the organization is at that registry: the password is read from a file, or printed by a command (a list: program, arguments), again after each 401.',
+      'Credentials that rotate, used while the upstream of the organization is at that registry: the password is read from a file, or printed by a command (a list: program, arguments), again after each 401. It is sent over plain HTTP only with `insecure: true`, and over TLS that the organization’s own CA certificate vouches for only with `organization_ca: true`.',
   }),
   EGRESS_PROXY: optional({
     value: values.egressProxy,

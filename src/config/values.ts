@@ -154,7 +154,8 @@ function isUpstreamHost(value: string): boolean {
   return !isNotAnUpstreamName(parsed) && parsed.namespace === undefined
 }
 
-const credentialShape = 'expected the keys registry, username and either password_file or password_command'
+const credentialShape =
+  'expected the keys registry, username and either password_file or password_command, and perhaps insecure and organization_ca'
 
 /** One operator-given credential: the password is in a file or is printed by a command. */
 const upstreamCredential = z
@@ -164,6 +165,8 @@ const upstreamCredential = z
       username: text('a user name'),
       password_file: text('the path of a file').optional(),
       password_command: list(text('a program or an argument'), 'a program and its arguments').optional(),
+      insecure: flag.default(false),
+      organization_ca: flag.default(false),
     },
     { error: credentialShape },
   )

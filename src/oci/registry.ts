@@ -111,12 +111,14 @@ export type UpstreamConfig = {
 /**
  * Where the username and password come from. File and command are for operators only (configuration), since they name
  * things of this machine; the command's output and the file's text are the password, without its last line break.
+ * withheld: there is a password, which must not be sent to this upstream; asking for it fails and says `problem`.
  */
 export type CredentialSource =
   | { kind: 'anonymous' }
   | { kind: 'password'; username: string; password: string }
   | { kind: 'file'; username: string; path: string }
   | { kind: 'command'; username: string; command: readonly string[] }
+  | { kind: 'withheld'; problem: string }
 
 /** Opens upstreams and owns what they share: connections, tokens, limits, health. */
 export interface UpstreamPool {

@@ -70,6 +70,13 @@ test('a command is run without a shell, and gets no input', async () => {
   assert.equal(await start(source).credentials.basic(), basic('AWS', '$(id); `id` && id'))
 })
 
+test('a password that is withheld from this upstream is never read: the refusal says what to do', async () => {
+  const { credentials } = start({ kind: 'withheld', problem: 'refused to send it to quay.io: set x' })
+  assert.equal(credentials.isAnonymous, false)
+  await assert.rejects(credentials.basic(), { failure: 'unreachable', outage: false, message: /: set x$/ })
+  assert.equal(await credentials.refresh('Basic x'), false)
+})
+
 const BROKEN: [title: string, source: CredentialSource][] = [
   ['fails', command("console.error('hunter2'); process.exit(3)")],
   ['is not there', { kind: 'command', username: 'x', command: ['/no/such/program'] }],

@@ -32,10 +32,12 @@ export class Credentials {
 
   /**
    * The value of a Basic `Authorization` header, in UTF-8 (RFC 7617); undefined when anonymous.
-   * Errors: UpstreamError `denied` when the file or the command gives no password.
+   * Errors: UpstreamError `denied` when the file or the command gives no password; `unreachable`, as for an address
+   * that is refused, when the password must not be sent to this upstream.
    */
   async basic(): Promise<string | undefined> {
     if (this.#source.kind === 'anonymous') return undefined
+    if (this.#source.kind === 'withheld') throw new UpstreamError('unreachable', this.#host, this.#source.problem)
     this.#header ??= await this.#read()
     return this.#header
   }
@@ -46,7 +48,7 @@ export class Credentials {
    */
   async refresh(header: string): Promise<boolean> {
     if (this.#header !== undefined && this.#header !== header) return true
-    if (this.#source.kind === 'anonymous' || this.#source.kind === 'password') return false
+    if (this.#source.kind !== 'file' && this.#source.kind !== 'command') return false
     if (this.#clock() - this.#refreshedAtMs < this.#limits.tokenRenewalMs) return false
     this.#refreshedAtMs = this.#clock()
     this.#header = await this.#read()
@@ -57,13 +59,13 @@ export class Credentials {
   #read(): Promise<string> {
     return this.#reads.run('', async () => {
       const source = this.#source
-      if (source.kind === 'anonymous') throw new TypeError('anonymous credentials have no password')
+      if (source.kind === 'anonymous' || source.kind === 'withheld') throw new TypeError('there is no password to read')
       const password = await this.#readPassword(source)
       return `Basic ${Buffer.from(`${source.username}:${password}`, 'utf8').toString('base64')}`
     })
   }
 
-  async #readPassword(source: Exclude<CredentialSource, { kind: 'anonymous' }>): Promise<string> {
+  async #readPassword(source: Exclude<CredentialSource, { kind: 'anonymous' | 'withheld' }>): Promise<string> {
     switch (source.kind) {
       case 'password':
         return source.password

@@ -221,7 +221,7 @@ test('a password from a file is read again after a 401: credentials that rotate'
     { 'library/alpine': { '3.20': v1 } },
     { authentication: { kind: 'basic', login: { username: 'ann', password: 'first' } } },
   )
-  const credential = { registry: upstream.host, username: 'ann', password_file: file }
+  const credential = { registry: upstream.host, username: 'ann', password_file: file, insecure: true }
   const own = await startEntrepot({ UPSTREAM_CREDENTIALS: { rotating: credential } })
   t.after(() => own.stop())
   const cache = await own.cache(t, {}, { upstream, organization: 'rotating' })
@@ -242,7 +242,7 @@ test('a password from a command is asked for again after a 401', async (t) => {
     { 'library/alpine': { '3.20': v1 } },
     { authentication: { kind: 'basic', login: { username: 'ann', password: 'first' } } },
   )
-  const credential = { registry: upstream.host, username: 'ann', password_command: ['cat', file] }
+  const credential = { registry: upstream.host, username: 'ann', password_command: ['cat', file], insecure: true }
   const own = await startEntrepot({ UPSTREAM_CREDENTIALS: { rotating: credential } })
   t.after(() => own.stop())
   const cache = await own.cache(t, {}, { upstream, organization: 'rotating' })
@@ -251,4 +251,29 @@ test('a password from a command is asked for again after a 401', async (t) => {
   upstream.authority.settings = { kind: 'basic', login: { username: 'ann', password: 'second' } }
   await own.clock.advance(61_000)
   assertServed(await cache.get(tag), { outcome: 'revalidated', bytes: v1.bytes })
+})
+
+test('an administrator cannot make the operator’s password go over plain HTTP, nor past a certificate of their own', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'entrepot-password-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  await writeFile(join(folder, 'password'), login.password)
+  for (const [tls, kind, fix] of [
+    [false, 'basic', /unset "insecure".*UPSTREAM_CREDENTIALS/],
+    [false, 'token', /unset "insecure".*UPSTREAM_CREDENTIALS/],
+    [true, 'basic', /remove "ca_certificate".*UPSTREAM_CREDENTIALS/],
+    [true, 'token', /remove "ca_certificate".*UPSTREAM_CREDENTIALS/],
+  ] as const) {
+    const upstream = await startFakeUpstream(
+      t,
+      { 'library/alpine': { '3.20': v1 } },
+      { authentication: { kind, login }, tls },
+    )
+    const credential = { registry: upstream.host, username: 'ann', password_file: join(folder, 'password') }
+    const own = await startEntrepot({ UPSTREAM_CREDENTIALS: { attacker: credential } })
+    t.after(() => own.stop())
+    const cache = await own.cache(t, {}, { upstream, organization: 'attacker' })
+    assertRefused(await cache.get(tag), 502, 'UNAVAILABLE', fix)
+    assert.ok(upstream.transcript.entries.length > 0, 'it was asked without the password')
+    assert.ok(upstream.transcript.entries.every(({ headers }) => headers.authorization === undefined))
+  }
 })

@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import type { Digest } from '../oci/digest.ts'
 import type { Db } from './db.ts'
 import { HotStatement } from './hot-statement.ts'
+import { chargeItems, dischargeItems, lockUsage } from './ledger.ts'
 import { fromFlag } from './values.ts'
 
 /** What is known of a digest in one repository. */
@@ -31,8 +32,8 @@ const blobLink = new HotStatement(
     sameNamed: string,
   ) => sql<BlobLinkRow>`
     select
-      (select size_bytes from organization_blob
-        where organization_id = ${organizationId} and digest = ${stored}) as stored_bytes,
+      (select size_bytes from ledger where organization_id = ${organizationId} and kind = 'blob'
+        and digest = ${stored} and stored_at is not null) as stored_bytes,
       (select size_bytes from manifest_blob
         where repository_id = ${repositoryId} and digest = ${named} limit 1) as named_bytes,
       (select has_urls from manifest_blob
@@ -42,6 +43,8 @@ const blobLink = new HotStatement(
 
 /** Organizations that can be asked for a copy. */
 const holdersMax = 1000
+/** Each time that one loses the race for a row, another has forgotten it. */
+const insertTriesMax = 10
 /** As many descriptors as one manifest may have. */
 const missingMax = 10_000
 
@@ -71,66 +74,127 @@ export async function findStoredBlob(db: Db, digest: string): Promise<{ sizeByte
 /** The organizations that have a right to it. */
 export async function listBlobHolders(db: Db, digest: string): Promise<{ organizationId: number }[]> {
   const rows = await db
-    .selectFrom('organization_blob')
+    .selectFrom('ledger')
     .select('organization_id')
     .where('digest', '=', digest)
+    .where('kind', '=', sql.lit('blob'))
+    .where('stored_at', 'is not', null)
     .orderBy('organization_id')
     .limit(holdersMax)
     .execute()
   return rows.map((row) => ({ organizationId: row.organization_id }))
 }
 
-/** The store holds it (bytes-before-rows) and the organization may have it: it is no longer wanted. Idempotent. */
-export async function publishBlob(
-  tx: Db,
-  fields: { organizationId: number; digest: string; sizeBytes: number; nowMs: number },
-): Promise<void> {
-  await tx
-    .insertInto('blob')
-    .values({ digest: fields.digest, size_bytes: fields.sizeBytes, stored_at: fields.nowMs })
-    // Writing it locks the row, so that it cannot be forgotten before the next row points at it.
-    .onConflict((conflict) => conflict.column('digest').doUpdateSet({ size_bytes: fields.sizeBytes }))
-    .execute()
-  await tx
-    .insertInto('organization_blob')
-    .columns(['organization_id', 'digest', 'size_bytes', 'stored_at'])
-    .expression((eb) =>
-      eb // Nothing is inserted for an organization that was deleted while the blob came in.
-        .selectFrom('organization')
-        .select([
-          'organization.id',
-          sql<string>`cast(${fields.digest} as text)`.as('digest'),
-          sql<number>`cast(${fields.sizeBytes} as bigint)`.as('size_bytes'),
-          sql<number>`cast(${fields.nowMs} as bigint)`.as('stored_at'),
-        ])
-        .where('organization.id', '=', fields.organizationId),
-    )
-    .onConflict((conflict) => conflict.columns(['organization_id', 'digest']).doNothing())
-    .execute()
-  await tx
-    .deleteFrom('ingest')
-    .where('organization_id', '=', fields.organizationId)
-    .where('digest', '=', fields.digest)
-    .execute()
+export type Publication = {
+  organizationId: number
+  /** Whose upstream gave the bytes: what a former upstream gave is no right. */
+  generation: number
+  digest: Digest
+  sizeBytes: number
+  nowMs: number
+  /** What the charge may not exceed when nothing was reserved for the blob; undefined is no limit. */
+  limitBytes?: number | undefined
 }
 
-/** Take from an organization its right to everything that is stored, and all that is wanted for it; bytes stay. */
-export async function revokeBlobs(tx: Db, organizationId: number): Promise<void> {
-  await tx.deleteFrom('organization_blob').where('organization_id', '=', organizationId).execute()
-  await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).execute()
+/**
+ * The store holds it (bytes-before-rows), and the organization may have it and wants it no longer: what was reserved
+ * is stored. Idempotent. False, and nothing changes, when the organization is of another generation by now or gone,
+ * or when nothing was reserved and it does not fit.
+ */
+export async function publishBlob(tx: Db, fields: Publication): Promise<boolean> {
+  const { organizationId, digest } = fields
+  const usage = await lockUsage(tx, organizationId)
+  if (usage === undefined || usage.generation !== fields.generation) return false
+  if (!(await storeCharged(tx, fields, usage.chargeBytes))) return false
+  await insertBlob(tx, fields)
+  await tx.deleteFrom('garbage').where('digest', '=', digest).execute()
+  await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).where('digest', '=', digest).execute()
+  return true
 }
 
-/** The stored bytes are damaged or gone: nobody has them any more. Rows go before their bytes. */
-export async function forgetBlob(tx: Db, digest: string): Promise<void> {
-  // First the lock that a publisher also takes first. Without a row nobody has a right to it, or only just gets one.
+/** Turn what was reserved to stored, or charge for it if it fits. */
+async function storeCharged(tx: Db, fields: Publication, chargeBytes: number): Promise<boolean> {
+  const { organizationId, digest, sizeBytes, nowMs, limitBytes = Number.POSITIVE_INFINITY } = fields
+  const row = await tx
+    .selectFrom('ledger')
+    .select(['size_bytes', 'stored_at'])
+    .where('organization_id', '=', organizationId)
+    .where('kind', '=', 'blob')
+    .where('digest', '=', digest)
+    .executeTakeFirst()
+  if (row === undefined || row.size_bytes !== sizeBytes) {
+    // A manifest that lies about the size reserved another.
+    if (chargeBytes - (row?.size_bytes ?? 0) + sizeBytes > limitBytes) return false
+    await dischargeItems(tx, organizationId, 'blob', [digest])
+    await chargeItems(tx, organizationId, [{ kind: 'blob', digest, sizeBytes }], nowMs)
+    return true
+  }
+  await tx
+    .updateTable('ledger')
+    .set({ stored_at: row.stored_at ?? nowMs })
+    .where('organization_id', '=', organizationId)
+    .where('kind', '=', 'blob')
+    .where('digest', '=', digest)
+    .execute()
+  return true
+}
+
+/** Insert the row of stored bytes, or lock it: it cannot be forgotten before the ledger's row is there for all to see. */
+async function insertBlob(tx: Db, fields: { digest: string; sizeBytes: number; nowMs: number }): Promise<void> {
+  const { digest, sizeBytes, nowMs } = fields
+  for (let tries = 1; tries <= insertTriesMax; tries++) {
+    const inserted = await tx
+      .insertInto('blob')
+      .values({ digest, size_bytes: sizeBytes, stored_at: nowMs })
+      .onConflict((conflict) => conflict.column('digest').doNothing())
+      .returning('digest')
+      .executeTakeFirst()
+    if (inserted !== undefined) return changeStoreUsage(tx, sizeBytes)
+    if (await lockBlob(tx, digest)) return
+  }
+  throw new Error(`cannot publish ${digest}: it keeps being forgotten`)
+}
+
+/** Lock the row until the transaction ends; false when there is none. */
+async function lockBlob(tx: Db, digest: string): Promise<boolean> {
   const locked = await tx
     .updateTable('blob')
     .set((eb) => ({ stored_at: eb.ref('stored_at') }))
     .where('digest', '=', digest)
     .executeTakeFirst()
-  if (locked.numUpdatedRows === 0n) return
-  await tx.deleteFrom('organization_blob').where('digest', '=', digest).execute()
-  await tx.deleteFrom('blob').where('digest', '=', digest).execute()
+  return locked.numUpdatedRows > 0n
+}
+
+async function changeStoreUsage(tx: Db, bytes: number): Promise<void> {
+  await tx
+    .updateTable('store_usage')
+    .set((eb) => ({ blob_bytes: eb('blob_bytes', '+', bytes) }))
+    .execute()
+}
+
+/** Take from an organization its right to everything that is stored, and all that is wanted for it; bytes stay. */
+export async function revokeBlobs(tx: Db, organizationId: number): Promise<void> {
+  await lockUsage(tx, organizationId)
+  await tx
+    .updateTable('ledger')
+    .set({ stored_at: null })
+    .where('organization_id', '=', organizationId)
+    .where('kind', '=', 'blob')
+    .execute()
+  await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).execute()
+}
+
+/** The stored bytes are damaged or gone: nobody has them any more. Rows go before their bytes. */
+export async function forgetBlob(tx: Db, digest: string): Promise<void> {
+  if (!(await lockBlob(tx, digest))) return
+  await tx
+    .updateTable('ledger')
+    .set({ stored_at: null })
+    .where('digest', '=', digest)
+    .where('kind', '=', sql.lit('blob'))
+    .execute()
+  const row = await tx.deleteFrom('blob').where('digest', '=', digest).returning('size_bytes').executeTakeFirst()
+  if (row !== undefined) await changeStoreUsage(tx, -row.size_bytes)
 }
 
 /**
@@ -144,8 +208,12 @@ export async function listMissingBlobsBeside(
   const rows = await db
     .selectFrom('manifest_blob as layer')
     .innerJoin('manifest_blob as beside', 'beside.manifest_id', 'layer.manifest_id')
-    .leftJoin('organization_blob as stored', (join) =>
-      join.onRef('stored.digest', '=', 'beside.digest').on('stored.organization_id', '=', key.organizationId),
+    .leftJoin('ledger as stored', (join) =>
+      join
+        .onRef('stored.digest', '=', 'beside.digest')
+        .on('stored.organization_id', '=', key.organizationId)
+        .on('stored.kind', '=', 'blob')
+        .on('stored.stored_at', 'is not', null),
     )
     .select((eb) => ['beside.digest', eb.fn.max('beside.size_bytes').as('size_bytes')])
     .where('layer.repository_id', '=', key.repositoryId)

@@ -77,10 +77,12 @@ export async function storeManifest(
   },
 ): Promise<{ id: number; depth: number }> {
   const { repositoryId, manifest, parsed, nowMs } = fields
+  const organizationId = await organizationOf(tx, repositoryId)
   const depth = 1 + (await depthOfHolders(tx, repositoryId, manifest.descriptor.digest))
   const inserted = await tx
     .insertInto('manifest')
     .values({
+      organization_id: organizationId,
       repository_id: repositoryId,
       digest: manifest.descriptor.digest,
       media_type: manifest.descriptor.mediaType,
@@ -99,7 +101,11 @@ export async function storeManifest(
     .executeTakeFirst()
   if (inserted === undefined) return touchStored(tx, fields, depth)
   await insertChildren(tx, inserted.id, parsed)
-  await insertBlobs(tx, inserted.id, repositoryId, parsed)
+  await insertBlobs(
+    tx,
+    { manifest_id: inserted.id, repository_id: repositoryId, organization_id: organizationId },
+    parsed,
+  )
   return { id: inserted.id, depth }
 }
 
@@ -173,6 +179,15 @@ function holders(repositoryId: number, digest: string): RawBuilder<unknown> {
   `
 }
 
+async function organizationOf(tx: Db, repositoryId: number): Promise<number> {
+  const row = await tx
+    .selectFrom('repository')
+    .select('organization_id')
+    .where('id', '=', repositoryId)
+    .executeTakeFirstOrThrow()
+  return row.organization_id
+}
+
 async function depthOfHolders(tx: Db, repositoryId: number, digest: string): Promise<number> {
   const row = await tx
     .selectFrom('manifest_child')
@@ -226,10 +241,13 @@ async function insertChildren(tx: Db, manifestId: number, parsed: ParsedManifest
   for (const batch of inBatches(rows)) await tx.insertInto('manifest_child').values(batch).execute()
 }
 
-async function insertBlobs(tx: Db, manifestId: number, repositoryId: number, parsed: ParsedManifest): Promise<void> {
+async function insertBlobs(
+  tx: Db,
+  owner: { manifest_id: number; repository_id: number; organization_id: number },
+  parsed: ParsedManifest,
+): Promise<void> {
   const rows = parsed.blobs.map((blob, position) => ({
-    manifest_id: manifestId,
-    repository_id: repositoryId,
+    ...owner,
     position,
     digest: blob.digest,
     media_type: blob.mediaType,

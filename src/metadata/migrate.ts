@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Db } from './db.ts'
 import { initialMigration } from './migrations/0001-initial.ts'
+import { spaceMigration } from './migrations/0002-space.ts'
 import { CAPABILITIES } from './migrations/capabilities.ts'
 
 const migrationTable = 'entrepot_migration'
@@ -19,6 +20,7 @@ export class DatabaseTooNewError extends Error {
 export async function migrate(db: Db, dialect: 'sqlite' | 'postgres'): Promise<void> {
   const migrations: Record<string, Migration> = {
     '0001-initial': initialMigration(CAPABILITIES[dialect]),
+    '0002-space': spaceMigration(CAPABILITIES[dialect]),
   }
   const migrator = new Migrator({
     db,

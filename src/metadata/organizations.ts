@@ -65,9 +65,11 @@ export async function createOrganization(
         denied_repositories: '[]',
         mirror_host: null,
         ca_pem: null,
+        passes_too_large: 0,
       })
       .returningAll()
       .executeTakeFirstOrThrow()
+    await tx.insertInto('usage').values({ organization_id: row.id, charge_bytes: 0, warned_percent: 0 }).execute()
     return toOrganization(row)
   })
 }
@@ -160,7 +162,8 @@ export async function collectOrganizationStep(db: Db, id: number, rowsMax: numbe
     const budget = new RowBudget(rowsMax)
     await deleteRepositories(tx, id, undefined, budget)
     await budget.spend((limit) => deleteSome(tx, 'ingest', 'digest', 'organization_id', [id], limit))
-    await budget.spend((limit) => deleteSome(tx, 'organization_blob', 'digest', 'organization_id', [id], limit))
+    await budget.spend((limit) => deleteSome(tx, 'ledger', 'digest', 'organization_id', [id], limit))
+    await budget.spend((limit) => deleteSome(tx, 'usage', 'charge_bytes', 'organization_id', [id], limit))
     await budget.spend((limit) => deleteTeamMembers(tx, id, limit))
     await budget.spend((limit) => deleteSome(tx, 'team', 'id', 'organization_id', [id], limit))
     await budget.spend((limit) => deleteSome(tx, 'proxy_cache', 'upstream_registry', 'organization_id', [id], limit))

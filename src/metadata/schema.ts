@@ -14,7 +14,17 @@ export type Database = {
   manifest_blob: ManifestBlobTable
   tag: TagTable
   blob: BlobTable
-  organization_blob: OrganizationBlobTable
+  usage: UsageTable
+  ledger: LedgerTable
+  root: RootTable
+  reservation: ReservationTable
+  garbage: GarbageTable
+  pin: PinTable
+  quota: QuotaTable
+  quota_limit: QuotaLimitTable
+  log_entry: LogEntryTable
+  notification: NotificationTable
+  store_usage: StoreUsageTable
   ingest: IngestTable
   referrers: ReferrersTable
   job: JobTable
@@ -51,6 +61,8 @@ export type OrganizationTable = {
   /** The host whose `?ns=` this organization answers; unique where set. */
   mirror_host: string | null
   ca_pem: string | null
+  /** Images that are larger than the quota are passed through uncached instead of refused. */
+  passes_too_large: Flag
 }
 
 export type ProxyCacheTable = {
@@ -78,6 +90,7 @@ export type RepositoryTable = {
 
 export type ManifestTable = {
   id: Generated<number>
+  organization_id: number
   repository_id: number
   digest: string
   media_type: string
@@ -107,6 +120,7 @@ export type ManifestChildTable = {
 
 export type ManifestBlobTable = {
   manifest_id: number
+  organization_id: number
   repository_id: number
   position: number
   digest: string
@@ -120,6 +134,7 @@ export type ManifestBlobTable = {
 /** One row for each span of time in which a tag named one digest; the current one has no `ended_at`. */
 export type TagTable = {
   id: Generated<number>
+  organization_id: number
   repository_id: number
   name: string
   digest: string
@@ -130,6 +145,12 @@ export type TagTable = {
   last_used_at: number
   /** Null is for ever. */
   expires_at: number | null
+  /** Somebody set `expires_at` by hand: the next pull sets it anew, be it earlier (Quay). */
+  is_expiry_set: Flag
+  /** It began by restoring a former digest. */
+  is_restored: Flag
+  /** When its image was evicted or collected: it stays as a record and cannot be restored. Then it has ended too. */
+  evicted_at: number | null
 }
 
 /** Bytes that are in the store. */
@@ -139,12 +160,110 @@ export type BlobTable = {
   stored_at: number
 }
 
-/** An organization's right to stored bytes: it received them itself, or its upstream has just confirmed them. */
-export type OrganizationBlobTable = {
+/** The charge of an organization: the sum of its ledger, changed in the same transaction. Locked before any change. */
+export type UsageTable = {
   organization_id: number
+  charge_bytes: number
+  /** The highest `Warning` threshold, in percent, that has been notified and not left since; 0 for none. */
+  warned_percent: number
+}
+
+/**
+ * What an organization is charged for: each digest once, however many repositories and manifests name it.
+ * A stored blob is also its right to the bytes: it received them, or its upstream has just confirmed them.
+ */
+export type LedgerTable = {
+  organization_id: number
+  kind: 'blob' | 'manifest'
   digest: string
   size_bytes: number
-  stored_at: number
+  /** Null while it is only reserved: then an open reservation's manifest names it. Never null for a manifest. */
+  stored_at: number | null
+}
+
+/**
+ * The unit of eviction: a manifest that a tag points or pointed at (`tag` rows that were not evicted), or that was
+ * asked for by digest. Derived from `tag`, `manifest` and `pin` in the transaction that changes them.
+ */
+export type RootTable = {
+  manifest_id: number
+  organization_id: number
+  repository_id: number
+  /** The latest of its tags' and its own. */
+  last_used_at: number
+  /** When the last of its tags expired or ended, or it expired by digest; null is for ever. */
+  expires_at: number | null
+  is_pinned: Flag
+}
+
+/** Blobs of this manifest that are not stored yet hold their place in the ledger. */
+export type ReservationTable = {
+  manifest_id: number
+  organization_id: number
+  created_at: number
+  /** When a client or a job last received a byte of one of its blobs. */
+  touched_at: number
+}
+
+/** Bytes in the store that no row points at any more and that are to be removed. */
+export type GarbageTable = {
+  digest: string
+  size_bytes: number
+  created_at: number
+}
+
+/** What never expires and is never evicted or collected: a tag (whatever it names) or a digest. */
+export type PinTable = {
+  id: Generated<number>
+  organization_id: number
+  repository_id: number
+  kind: 'tag' | 'digest'
+  reference: string
+  created_at: number
+}
+
+export type QuotaTable = {
+  id: Generated<number>
+  organization_id: number
+  limit_bytes: number
+  created_at: number
+}
+
+export type QuotaLimitTable = {
+  id: Generated<number>
+  quota_id: number
+  type: 'Warning' | 'Reject'
+  /** 1 to 100. */
+  percent: number
+}
+
+/** Usage logs: what happened in an organization (null: in the installation). */
+export type LogEntryTable = {
+  id: Generated<number>
+  organization_id: number | null
+  /** Quay's kinds where it has one. */
+  kind: string
+  created_at: number
+  account_id: number | null
+  address: string | null
+  /** JSON. */
+  metadata: string
+}
+
+/** What the administrators of an organization are told. */
+export type NotificationTable = {
+  id: Generated<number>
+  organization_id: number
+  kind: string
+  created_at: number
+  /** JSON. */
+  metadata: string
+}
+
+/** One row: the bytes of every stored blob, changed with the rows of `blob`. */
+export type StoreUsageTable = {
+  id: 1
+  blob_bytes: number
 }
 
 /** A blob that is wanted: being received, or to be completed in the background, also after a restart. */

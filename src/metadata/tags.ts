@@ -139,7 +139,11 @@ async function movePointed(tx: Db, fields: Pointed): Promise<Selectable<TagTable
     .execute()
   return tx
     .insertInto('tag')
-    .values({
+    .values((eb) => ({
+      organization_id: eb
+        .selectFrom('repository')
+        .select('repository.organization_id')
+        .where('repository.id', '=', fields.repositoryId),
       repository_id: fields.repositoryId,
       name: fields.name,
       digest: fields.digest,
@@ -148,7 +152,10 @@ async function movePointed(tx: Db, fields: Pointed): Promise<Selectable<TagTable
       confirmed_at: fields.nowMs,
       last_used_at: fields.nowMs,
       expires_at: toNull(fields.expiresAtMs),
-    })
+      is_expiry_set: 0,
+      is_restored: 0,
+      evicted_at: null,
+    }))
     .onConflict((conflict) => conflict.columns(['repository_id', 'name']).where('ended_at', 'is', null).doNothing())
     .returningAll()
     .executeTakeFirst()

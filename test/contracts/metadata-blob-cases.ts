@@ -19,6 +19,7 @@ import {
 } from '../../src/metadata/ingests.ts'
 import { addJob, listDueJobs, postponeJob, removeJob } from '../../src/metadata/jobs.ts'
 import type { Metadata } from '../../src/metadata/open.ts'
+import { bumpGeneration } from '../../src/metadata/organizations.ts'
 import type { Repository } from '../../src/metadata/repositories.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import {
@@ -45,6 +46,20 @@ export const BLOB_CASES: readonly MetadataCase[] = [
       assert.equal(await findLink(metadata, one, digest), undefined)
       assert.equal((await findLink(metadata, other, digest))?.isStored, true)
       assert.ok(await findStoredBlob(metadata.db, digest))
+    },
+  },
+  {
+    title: 'what a former generation published is no right of the organization, and is still wanted by it',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const digest = freshDigest()
+      await bumpGeneration(metadata.db, repository.organizationId)
+      await wantBlobs(metadata.db, [want(repository, digest)])
+      assert.equal(await publish(metadata, repository, digest), false)
+      assert.equal(await findLink(metadata, repository, digest), undefined)
+      assert.equal((await dueOf(metadata, digest)).length, 1)
+      assert.equal(await publish(metadata, repository, digest, 2), true)
+      assert.equal((await findLink(metadata, repository, digest))?.isStored, true)
     },
   },
   {
@@ -122,9 +137,10 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     async check(metadata) {
       const repository = await newRepository(metadata)
       const digest = freshDigest()
-      await tenTimes((turn) =>
-        turn % 2 === 0 ? publish(metadata, repository, digest) : metadata.transaction((tx) => forgetBlob(tx, digest)),
-      )
+      await tenTimes(async (turn) => {
+        if (turn % 2 === 0) await publish(metadata, repository, digest)
+        else await metadata.transaction((tx) => forgetBlob(tx, digest))
+      })
       const isStored = (await findStoredBlob(metadata.db, digest)) !== undefined
       assert.equal((await listBlobHolders(metadata.db, digest)).length > 0, isStored)
       await metadata.transaction((tx) => forgetBlob(tx, digest))
@@ -238,8 +254,9 @@ async function dueOf(metadata: Metadata, digest: Digest, nowMs = NOW_MS) {
   return (await listDueIngests(metadata.db, nowMs, 100_000)).filter((ingest) => ingest.digest === digest)
 }
 
-function publish(metadata: Metadata, { organizationId }: Repository, digest: Digest): Promise<void> {
-  return metadata.transaction((tx) => publishBlob(tx, { organizationId, digest, sizeBytes: 500, nowMs: NOW_MS }))
+function publish(metadata: Metadata, { organizationId }: Repository, digest: Digest, generation = 1): Promise<boolean> {
+  const fields = { organizationId, generation, digest, sizeBytes: 500, nowMs: NOW_MS }
+  return metadata.transaction((tx) => publishBlob(tx, fields))
 }
 
 function findLink(metadata: Metadata, { organizationId, id }: Repository, digest: Digest) {

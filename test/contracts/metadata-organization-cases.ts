@@ -302,7 +302,7 @@ async function fill(metadata: Metadata, repository: Repository): Promise<string>
     for (const digest of [freshDigest(), image.digest]) {
       await pointTag(tx, { repositoryId, name: 'latest', digest, nowMs: NOW_MS, expiresAtMs: undefined })
     }
-    await publishBlob(tx, { organizationId, digest: layer, sizeBytes: 1000, nowMs: NOW_MS })
+    await publishBlob(tx, { organizationId, generation: 1, digest: layer, sizeBytes: 1000, nowMs: NOW_MS })
     await wantBlobs(tx, [fields])
     await saveReferrers(tx, { repositoryId, subject: image.digest, referrers: [], fetchedAtMs: NOW_MS })
   })
@@ -371,7 +371,7 @@ const COUNTED: readonly (keyof Database)[] = [
   'manifest_child',
   'manifest_blob',
   'tag',
-  'organization_blob',
+  'ledger',
   'ingest',
   'referrers',
   'team',

@@ -108,8 +108,8 @@ export const PROCESS_CASES: readonly { title: string; check(place: MetadataPlace
     async check(place) {
       const metadata = await place.open()
       try {
-        const row = { organization_id: 77, digest: 'sha256:x', size_bytes: 1, stored_at: NOW_MS }
-        await assert.rejects(metadata.db.insertInto('organization_blob').values(row).execute(), /foreign key/i)
+        const row = { organization_id: 77, kind: 'blob' as const, digest: 'sha256:x', size_bytes: 1, stored_at: NOW_MS }
+        await assert.rejects(metadata.db.insertInto('ledger').values(row).execute(), /foreign key/i)
       } finally {
         await metadata.close()
       }

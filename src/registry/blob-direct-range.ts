@@ -9,6 +9,7 @@ import type { BlobSink } from './served.ts'
 
 export type DirectRangeRequest = {
   organizationId: number
+  generation: number
   upstream: Upstream
   name: RepositoryName
   digest: Digest
@@ -17,7 +18,7 @@ export type DirectRangeRequest = {
 }
 
 export class DirectRanges {
-  /** How many are open, per organization and digest; holds only what is under way. */
+  /** How many are open, per organization, generation and digest; holds only what is under way. */
   readonly #open = new Map<string, number>()
   readonly #onEvent: BlobEvents
 
@@ -27,7 +28,7 @@ export class DirectRanges {
 
   /** Undefined when there are enough of this blob, or the upstream does not give it: then the ingest is waited for. */
   async open(request: DirectRangeRequest): Promise<DirectRange | undefined> {
-    const key = `${request.organizationId} ${request.digest}`
+    const key = `${request.organizationId}.${request.generation} ${request.digest}`
     const open = this.#open.get(key) ?? 0
     if (open >= INGEST_LIMITS.directRangesMax) return undefined
     this.#open.set(key, open + 1)

@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts'
 import type { BlobDraft, BlobReader, BlobStore } from '../blobs/blob-store.ts'
 import { type BlobLink, findBlobLink, findStoredBlob, forgetBlob, publishBlob } from '../metadata/blobs.ts'
 import type { Metadata } from '../metadata/open.ts'
+import { findOrganizationById } from '../metadata/organizations.ts'
 import type { Digest } from '../oci/digest.ts'
 import { BlobLock } from './blob-lock.ts'
 import { BlobDamagedError, streamBlobVerifying } from './blob-streamer.ts'
@@ -23,6 +24,9 @@ export const SHELF_LIMITS = {
 } as const
 
 export type BlobShelfDeps = { metadata: Metadata; store: BlobStore; clock: Clock; onEvent: BlobEvents }
+
+/** Who may have bytes: an organization, as long as its upstream is the one that gave them. */
+export type BlobHolder = { organizationId: number; generation: number }
 
 type LinkKey = { organizationId: number; repositoryId: number; digest: Digest }
 
@@ -78,8 +82,11 @@ export class BlobShelf {
     return findStoredBlob(this.#deps.metadata.db, digest)
   }
 
-  /** Whether a manifest of one of the repositories names it. */
-  async isNamed(organizationId: number, repositoryIds: Iterable<number>, digest: Digest): Promise<boolean> {
+  /** Whether a manifest of one of the repositories names it, and the holder is not of a former generation. */
+  async isNamed(holder: BlobHolder, repositoryIds: Iterable<number>, digest: Digest): Promise<boolean> {
+    const { organizationId, generation } = holder
+    const organization = await findOrganizationById(this.#deps.metadata.db, organizationId)
+    if (organization?.generation !== generation) return false
     for (const repositoryId of repositoryIds) {
       const link = await findBlobLink(this.#deps.metadata.db, { organizationId, repositoryId, digest })
       if (link?.isNamed === true) return true
@@ -92,21 +99,27 @@ export class BlobShelf {
     return this.#deps.store.create()
   }
 
-  /** Bytes before rows: make a verified draft durable and visible, then say that the organization may have it. */
-  async publish(organizationId: number, digest: Digest, draft: Pick<BlobDraft, 'publish'>, sizeBytes: number) {
-    await this.#lock.run(digest, async () => {
+  /**
+   * Bytes before rows: make a verified draft durable and visible, then say that the organization may have it; false
+   * when its upstream has just become another.
+   */
+  publish(holder: BlobHolder, digest: Digest, draft: Pick<BlobDraft, 'publish'>, sizeBytes: number): Promise<boolean> {
+    return this.#lock.run(digest, async () => {
       await draft.publish(digest)
-      await this.#grant(organizationId, digest, sizeBytes)
+      if (await this.#grant(holder, digest, sizeBytes)) return true
+      // No row points at it, and none will: it would lie there for ever.
+      if ((await this.findStored(digest)) === undefined) await this.#deps.store.delete(digest)
+      return false
     })
   }
 
-  /** Give the organization a right to bytes that are stored already; false when they have just gone. */
-  grant(organizationId: number, digest: Digest, sizeBytes: number): Promise<boolean> {
+  /** Give the organization a right to bytes that are stored already; false when they or its upstream have just gone. */
+  grant(holder: BlobHolder, digest: Digest, sizeBytes: number): Promise<boolean> {
     return this.#lock.run(digest, async () => {
       const stored = await this.#deps.store.find(digest)
       if (stored?.sizeBytes !== sizeBytes) return false
-      await this.#grant(organizationId, digest, sizeBytes)
-      this.#deps.onEvent('blob_reused', { organizationId, digest })
+      if (!(await this.#grant(holder, digest, sizeBytes))) return false
+      this.#deps.onEvent('blob_reused', { organizationId: holder.organizationId, digest })
       return true
     })
   }
@@ -197,11 +210,13 @@ export class BlobShelf {
     return this.#verified.peek(`${digest} ${reader.fingerprint}`) === true
   }
 
-  async #grant(organizationId: number, digest: Digest, sizeBytes: number): Promise<void> {
-    const nowMs = this.#deps.clock()
-    await this.#deps.metadata.transaction((tx) => publishBlob(tx, { organizationId, digest, sizeBytes, nowMs }))
+  async #grant(holder: BlobHolder, digest: Digest, sizeBytes: number): Promise<boolean> {
+    const { organizationId, generation } = holder
+    const fields = { organizationId, generation, digest, sizeBytes, nowMs: this.#deps.clock() }
+    if (!(await this.#deps.metadata.transaction((tx) => publishBlob(tx, fields)))) return false
     this.#publications += 1
     this.#published.set(digest, this.#publications)
+    return true
   }
 
   #rememberLink(key: LinkKey, link: BlobLink): void {

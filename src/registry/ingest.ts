@@ -20,6 +20,8 @@ const { blockBytes, ringBlocksMax } = INGEST_LIMITS
 
 export type IngestRequest = {
   organizationId: number
+  /** Of the organization's content: it changes with the upstream, and the blob is of no use to another. */
+  generation: number
   upstream: Upstream
   /** Where the upstream is asked, with its name there; without id when we hold nothing of it. */
   repository: { id: number | undefined; name: RepositoryName }

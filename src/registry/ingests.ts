@@ -1,8 +1,8 @@
-/** All running ingests: one per organization and digest. */
+/** All running ingests: one per organization, generation of its content, and digest. */
 import { RegistryError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { DirectRanges } from './blob-direct-range.ts'
-import type { BlobShelf } from './blob-shelf.ts'
+import type { BlobHolder, BlobShelf } from './blob-shelf.ts'
 import { Ingest, type IngestDeps, type IngestRequest } from './ingest.ts'
 import type { BlobEvents, Delay } from './ingest-limits.ts'
 
@@ -31,26 +31,25 @@ export class Ingests {
     return this.#running.size
   }
 
-  find(organizationId: number, digest: Digest): Ingest | undefined {
-    const ingest = this.#shared.get(keyOf(organizationId, digest))
+  find(holder: BlobHolder, digest: Digest): Ingest | undefined {
+    const ingest = this.#shared.get(keyOf(holder, digest))
     return ingest?.isOver === false ? ingest : undefined
   }
 
   /** Begin to receive a blob that all who ask share. The caller has found that nobody else is at it. */
   start(request: IngestRequest): Ingest {
-    const { organizationId, digest } = request
+    const { digest } = request
     const { shelf } = this.#deps
     const ingest: Ingest = new Ingest(request, {
       ...this.#deps,
       hasRoom: () => this.#deps.hasRoom(undefined),
       createDraft: (sizeBytes) => this.#createDraft(request, sizeBytes),
       publish: async (draft, sizeBytes) => {
-        if (!(await shelf.isNamed(organizationId, ingest.repositoryIds, digest))) return false
-        await shelf.publish(organizationId, digest, draft, sizeBytes)
-        return true
+        if (!(await shelf.isNamed(request, ingest.repositoryIds, digest))) return false
+        return shelf.publish(request, digest, draft, sizeBytes)
       },
     })
-    const key = keyOf(organizationId, digest)
+    const key = keyOf(request, digest)
     this.#shared.set(key, ingest)
     this.#follow(ingest, () => {
       if (this.#shared.get(key) === ingest) this.#shared.delete(key)
@@ -101,6 +100,7 @@ export class Ingests {
   }
 }
 
-function keyOf(organizationId: number, digest: Digest): string {
-  return `${organizationId} ${digest}`
+/** Who pulls through another upstream must not join what was asked of the former one. */
+function keyOf({ organizationId, generation }: BlobHolder, digest: Digest): string {
+  return `${organizationId}.${generation} ${digest}`
 }

@@ -17,6 +17,7 @@ import type { Outcome, Provenance, ServedBlob, ServedBlobDescriptor, Unsatisfiab
 
 export type OrganizationBlobsDeps = {
   organizationId: number
+  generation: number
   /** Undefined when only what is cached may be served: no proxy configuration, or frozen. */
   upstream: () => Upstream | undefined
   /** Whether another organization that holds the bytes uses the same upstream host over verified TLS. */
@@ -135,8 +136,8 @@ export class OrganizationBlobs {
    * stored: then we look again, and it is not fetched twice.
    */
   #shareIngest(question: Sought, publication: number, priority: IngestRequest['priority']): Ingest | undefined {
-    const { ingests, shelf, organizationId } = this.#deps
-    const running = ingests.find(organizationId, question.digest)
+    const { ingests, shelf } = this.#deps
+    const running = ingests.find(this.#deps, question.digest)
     if (running !== undefined) return running
     if (publication !== shelf.lastPublication(question.digest)) return undefined
     return ingests.start(this.#request(question, priority))
@@ -144,10 +145,10 @@ export class OrganizationBlobs {
 
   /** Bytes that are stored, to which the upstream's word gives a right: in this repository, to this organization. */
   async #findRight(question: Sought): Promise<{ sizeBytes: number; outcome: Outcome } | undefined> {
-    const { shelf, ingests, organizationId, mayReuse } = this.#deps
+    const { shelf, ingests, mayReuse } = this.#deps
     const { repository, digest, link } = question
     // Held, yet here: it was just found to be damaged.
-    if (isHeld(link) || ingests.find(organizationId, digest) !== undefined) return undefined
+    if (isHeld(link) || ingests.find(this.#deps, digest) !== undefined) return undefined
     if (link?.isStored === true) {
       const { sizeBytes } = link
       const isConfirmed = await this.#confirm(repository.name, digest, sizeBytes)
@@ -158,7 +159,7 @@ export class OrganizationBlobs {
     const { sizeBytes } = stored
     if (link !== undefined && link.sizeBytes !== sizeBytes) return undefined
     if (!(await this.#confirm(repository.name, digest, sizeBytes))) return undefined
-    if (link?.isNamed === true && !(await shelf.grant(organizationId, digest, sizeBytes))) return undefined
+    if (link?.isNamed === true && !(await shelf.grant(this.#deps, digest, sizeBytes))) return undefined
     return { sizeBytes, outcome: 'miss' }
   }
 
@@ -247,9 +248,9 @@ export class OrganizationBlobs {
     const { repository, digest, link } = question
     const sizeBytes = link?.sizeBytes
     if (sizeBytes === undefined) return undefined
-    const { organizationId, ingests } = this.#deps
+    const { organizationId, generation, ingests } = this.#deps
     const upstream = this.#upstream()
-    const asked = { organizationId, upstream, name: repository.name, digest, sizeBytes, range }
+    const asked = { organizationId, generation, upstream, name: repository.name, digest, sizeBytes, range }
     const direct = await ingests.directRanges.open(asked)
     return direct && serveReading(this.#missHead(question, sizeBytes, range), direct)
   }
@@ -260,7 +261,7 @@ export class OrganizationBlobs {
 
   /** The size of what is being received, if this repository may know of it. */
   async #sizeOfRunning(repository: BlobRepository, digest: Digest, link: BlobLink | undefined) {
-    const ingest = this.#deps.ingests.find(this.#deps.organizationId, digest)
+    const ingest = this.#deps.ingests.find(this.#deps, digest)
     if (ingest === undefined) return undefined
     if (link?.isNamed !== true && ingest.request.repository.name !== repository.name) return undefined
     await ingest.whenOpened
@@ -272,6 +273,7 @@ export class OrganizationBlobs {
     const sizeBytes = link?.isNamed === true ? link.sizeBytes : undefined
     return {
       organizationId: this.#deps.organizationId,
+      generation: this.#deps.generation,
       upstream: this.#upstream(),
       repository,
       digest,

@@ -30,7 +30,7 @@ export const DIRECTORY_LIMITS = {
 export type DirectoryDeps = ManifestsDeps & {
   /** Opens an organization's upstream with its credentials in clear. */
   openUpstream: (organization: Organization, proxyCache: ProxyCache) => Upstream
-  blobs: Omit<OrganizationBlobsDeps, 'organizationId' | 'upstream' | 'mayReuse'>
+  blobs: Omit<OrganizationBlobsDeps, 'organizationId' | 'generation' | 'upstream' | 'mayReuse'>
 }
 
 export class OrganizationDirectory implements RegistryDirectory {
@@ -119,6 +119,7 @@ export class OrganizationDirectory implements RegistryDirectory {
     const blobs = new OrganizationBlobs({
       ...this.#deps.blobs,
       organizationId: organization.id,
+      generation: organization.generation,
       upstream: () => askableUpstream(view),
       mayReuse: (digest) => this.#mayReuse(view, digest),
     })

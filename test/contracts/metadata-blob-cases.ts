@@ -63,6 +63,22 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     },
   },
   {
+    title: 'publishing while the upstream is changed never leaves a right to what the former one gave',
+    async check(metadata) {
+      const repository = await newRepository(metadata)
+      const { organizationId } = repository
+      const digest = freshDigest()
+      await tenTimes(async (turn) => {
+        if (turn !== 5) return void (await publish(metadata, repository, digest))
+        await metadata.transaction(async (tx) => {
+          await bumpGeneration(tx, organizationId)
+          await revokeBlobs(tx, organizationId)
+        })
+      })
+      assert.deepEqual(await listBlobHolders(metadata.db, digest), [])
+    },
+  },
+  {
     title: 'a blob is linked by a manifest of the repository, by the organization, by both, or not at all',
     async check(metadata) {
       const repository = await newRepository(metadata)

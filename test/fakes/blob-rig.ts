@@ -97,6 +97,7 @@ export class BlobRig {
     const upstream = options.upstream ?? this.upstream
     const blobs = new OrganizationBlobs({
       organizationId: id,
+      generation: options.generation ?? 1,
       upstream: options.isFrozen === true ? () => undefined : () => upstream,
       mayReuse: () => Promise.resolve(options.mayReuse ?? false),
       shelf: this.shelf,
@@ -114,6 +115,7 @@ export class BlobRig {
 }
 
 type OrganizationOptions = {
+  generation: number
   upstream: Upstream
   mayReuse: boolean
   isFrozen: boolean

@@ -1,4 +1,5 @@
 /** The real application in this process: real sockets, SQLite, files in a folder of its own, a clock that tests set. */
+import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +8,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import type { FakeTags } from '../fakes/fake-repository.ts'
 import { startFakeUpstream, type TestLife } from '../fakes/fake-upstream.ts'
 import { Cache, type CacheOptions, type Login } from './cache.ts'
+import { eventually } from './eventually.ts'
 import { type ClientAnswer, RegistryClient } from './registry-client.ts'
 import { TestClock } from './test-clock.ts'
 
@@ -120,6 +122,17 @@ export class Entrepot {
     await cache.setUpstream(upstream, options)
     if (Object.keys(policy).length > 0) await cache.setPolicy(policy)
     return cache
+  }
+
+  /** A line of the metrics, as a number. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`${this.#app?.metricsUrl}`)).text()
+    return Number(text.match(new RegExp(`^${RegExp.escape(name)} (\\S+)$`, 'm'))?.[1])
+  }
+
+  /** Resolves when no blob is being received, and what was has been kept or given up. */
+  async ingestsEnded(): Promise<void> {
+    await eventually(async () => assert.equal(await this.metric('entrepot_ingests_running'), 0))
   }
 
   /** So many turns that what clients had sent before has been read and begun. */

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts'
 import type { AddressPolicy, AddressTarget } from './address-policy.ts'
 import { createConnector, refusal } from './connector.ts'
 import type { EgressProxy } from './egress-proxy.ts'
+import { EgressTunnels } from './egress-tunnel.ts'
 import type { UpstreamLimits } from './limits.ts'
 import { RecentMap } from './recent-map.ts'
 
@@ -87,13 +88,15 @@ export class ConnectionPools {
   }
 
   #openProxied(proxy: EgressProxy, trust: Trust): Dispatcher {
+    const { connectMs, headersMs } = this.#options.limits
     const ca = authorities(trust)
     return new ProxyAgent({
       uri: proxy.uri,
       proxyTunnel: true,
       allowH2: false,
-      connectTimeout: this.#options.limits.connectMs,
-      requestTls: { allowH2: false, timeout: this.#options.limits.connectMs, ...(ca === undefined ? {} : { ca }) },
+      // The proxy resolves and connects before it answers.
+      clientFactory: (origin) => new EgressTunnels(origin, { connectMs, answerMs: headersMs }),
+      requestTls: { allowH2: false, timeout: connectMs, ...(ca === undefined ? {} : { ca }) },
     })
   }
 }

@@ -3,11 +3,18 @@ import { createServer, type Server } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import type { TestLife } from './fake-upstream.ts'
 
-export type EgressProxy = { uri: string /** `host:port` of each CONNECT. */; asked: string[] }
+export type EgressProxy = {
+  uri: string
+  /** `host:port` of each CONNECT. */
+  asked: string[]
+  /** Settable: what every CONNECT is answered instead of a tunnel; `hang` for nothing, `close` for an end. */
+  refusal: number | 'hang' | 'close' | undefined
+}
 
 /** `routes`: what is asked for (`registry-1.docker.io:443`) to where it is (`127.0.0.1:4711`); the rest is refused. */
 export async function startEgressProxy(life: TestLife, routes: ReadonlyMap<string, string>): Promise<EgressProxy> {
   const asked: string[] = []
+  const proxy: EgressProxy = { uri: '', asked, refusal: undefined }
   const sockets = new Set<Socket>()
   const server: Server = createServer((_, response) => response.writeHead(400).end())
   server.on('connection', (socket: Socket) => {
@@ -17,6 +24,9 @@ export async function startEgressProxy(life: TestLife, routes: ReadonlyMap<strin
   server.on('connect', (request, client: Socket) => {
     const target = request.url ?? ''
     asked.push(target)
+    if (proxy.refusal === 'hang') return
+    if (proxy.refusal === 'close') return void client.destroy()
+    if (proxy.refusal !== undefined) return void client.end(`HTTP/1.1 ${proxy.refusal} No\r\n\r\n`)
     const [host, port] = (routes.get(target) ?? '').split(':')
     if (host === undefined || port === undefined) return void client.end('HTTP/1.1 403 Forbidden\r\n\r\n')
     const upstream = connect(Number(port), host, () => {
@@ -32,5 +42,6 @@ export async function startEgressProxy(life: TestLife, routes: ReadonlyMap<strin
     for (const socket of sockets) socket.destroy()
     await new Promise<void>((resolve) => server.close(() => resolve()))
   })
-  return { uri: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked }
+  proxy.uri = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return proxy
 }

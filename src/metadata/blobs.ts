@@ -14,11 +14,18 @@ export type BlobLink = {
   isNamed: boolean
   /** The organization has a right to stored bytes. */
   isStored: boolean
+  /** Since when: its upstream gave or confirmed them then. */
+  storedAtMs: number | undefined
   /** The manifest gives `urls` for it. */
   hasUrls: boolean
 }
 
-type BlobLinkRow = { stored_bytes: number | null; named_bytes: number | null; has_urls: number | null }
+type BlobLinkRow = {
+  stored_bytes: number | null
+  stored_at: number | null
+  named_bytes: number | null
+  has_urls: number | null
+}
 
 /** Scalar subqueries: with a join for the manifest's two columns SQLite takes four times as long. */
 const blobLink = new HotStatement(
@@ -26,6 +33,8 @@ const blobLink = new HotStatement(
   (
     organizationId: number,
     stored: string,
+    sameOrganizationId: number,
+    sameStored: string,
     repositoryId: number,
     named: string,
     sameRepositoryId: number,
@@ -34,6 +43,8 @@ const blobLink = new HotStatement(
     select
       (select size_bytes from ledger where organization_id = ${organizationId} and kind = 'blob'
         and digest = ${stored} and stored_at is not null) as stored_bytes,
+      (select stored_at from ledger where organization_id = ${sameOrganizationId} and kind = 'blob'
+        and digest = ${sameStored}) as stored_at,
       (select size_bytes from manifest_blob
         where repository_id = ${repositoryId} and digest = ${named} limit 1) as named_bytes,
       (select has_urls from manifest_blob
@@ -54,13 +65,15 @@ export async function findBlobLink(
   key: { organizationId: number; repositoryId: number; digest: string },
 ): Promise<BlobLink | undefined> {
   const { organizationId, repositoryId, digest } = key
-  const row = await blobLink.runFirst(db, organizationId, digest, repositoryId, digest, repositoryId, digest)
+  const [stored, named] = [[organizationId, digest] as const, [repositoryId, digest] as const]
+  const row = await blobLink.runFirst(db, ...stored, ...stored, ...named, ...named)
   const sizeBytes = row?.stored_bytes ?? row?.named_bytes
   if (row === undefined || sizeBytes === undefined || sizeBytes === null) return undefined
   return {
     sizeBytes,
     isNamed: row.named_bytes !== null,
     isStored: row.stored_bytes !== null,
+    storedAtMs: row.stored_at ?? undefined,
     hasUrls: fromFlag(row.has_urls ?? 0),
   }
 }

@@ -54,7 +54,7 @@ export class OrganizationBlobs {
     const askedAtMs = monotonicMs()
     try {
       const link = await this.#findLink(repository, digest)
-      if (isHeld(link)) return { digest, size: link.sizeBytes, provenance: this.#provenance('hit') }
+      if (isHeld(link)) return { digest, size: link.sizeBytes, provenance: this.#hit(link) }
       const upstream = this.#upstream()
       const size = (await this.#sizeOfRunning(repository, digest, link)) ?? (await ask(upstream))
       return { digest, size, provenance: this.#provenance(link?.isStored ? 'revalidated' : 'miss', askedAtMs) }
@@ -193,12 +193,12 @@ export class OrganizationBlobs {
     outcome: Outcome,
   ): Promise<ServedBlob | UnsatisfiableRange | undefined> {
     const { shelf } = this.#deps
-    const { digest, range, askedAtMs } = question
+    const { digest, range, askedAtMs, link } = question
     const part = choosePart(range, sizeBytes)
     if ('kind' in part) return part
     const blob = await shelf.open(digest, sizeBytes)
     if (blob === undefined) return undefined
-    const provenance = this.#provenance(outcome, outcome === 'hit' ? undefined : askedAtMs)
+    const provenance = outcome === 'hit' ? this.#hit(link) : this.#provenance(outcome, askedAtMs)
     return serveStored({ digest, size: sizeBytes, range: part.range, provenance }, blob, shelf)
   }
 
@@ -297,8 +297,14 @@ export class OrganizationBlobs {
     return upstream
   }
 
-  #provenance(outcome: Outcome, askedAtMs?: number): Provenance {
-    const upstreamMs = askedAtMs === undefined ? 0 : monotonicMs() - askedAtMs
+  /** Served without a question: as old as what the upstream gave. */
+  #hit(link: BlobLink | undefined): Provenance {
+    const confirmedAtMs = link?.storedAtMs ?? this.#deps.clock()
+    return { outcome: 'hit', confirmedAtMs, staleReason: undefined, upstreamMs: 0 }
+  }
+
+  #provenance(outcome: Outcome, askedAtMs: number): Provenance {
+    const upstreamMs = monotonicMs() - askedAtMs
     return { outcome, confirmedAtMs: this.#deps.clock(), staleReason: undefined, upstreamMs }
   }
 }

@@ -35,6 +35,9 @@ import {
   tenTimes,
 } from './metadata-case.ts'
 
+const isStored = { isStored: true, storedAtMs: NOW_MS }
+const notStored = { isStored: false, storedAtMs: undefined }
+
 export const BLOB_CASES: readonly MetadataCase[] = [
   {
     title: "what is revoked from one organization stays another's",
@@ -94,10 +97,10 @@ export const BLOB_CASES: readonly MetadataCase[] = [
       )
       for (const digest of [stored, both]) await publish(metadata, repository, digest)
       const link = (digest: Digest) => findLink(metadata, repository, digest)
-      assert.deepEqual(await link(named), { sizeBytes: 11, isNamed: true, isStored: false, hasUrls: false })
-      assert.deepEqual(await link(stored), { sizeBytes: 500, isNamed: false, isStored: true, hasUrls: false })
-      assert.deepEqual(await link(both), { sizeBytes: 500, isNamed: true, isStored: true, hasUrls: false })
-      assert.deepEqual(await link(foreign), { sizeBytes: 13, isNamed: true, isStored: false, hasUrls: true })
+      assert.deepEqual(await link(named), { sizeBytes: 11, isNamed: true, ...notStored, hasUrls: false })
+      assert.deepEqual(await link(stored), { sizeBytes: 500, isNamed: false, ...isStored, hasUrls: false })
+      assert.deepEqual(await link(both), { sizeBytes: 500, isNamed: true, ...isStored, hasUrls: false })
+      assert.deepEqual(await link(foreign), { sizeBytes: 13, isNamed: true, ...notStored, hasUrls: true })
       assert.equal(await link(freshDigest()), undefined)
     },
   },
@@ -110,7 +113,7 @@ export const BLOB_CASES: readonly MetadataCase[] = [
       assert.deepEqual(await findLink(metadata, repository, empty), {
         sizeBytes: 0,
         isNamed: true,
-        isStored: false,
+        ...notStored,
         hasUrls: false,
       })
     },
@@ -256,7 +259,7 @@ export const BLOB_CASES: readonly MetadataCase[] = [
       await store(metadata, first, makeImage([makeLayer(digest)]))
       await publish(metadata, first, digest)
       const link = await findLink(metadata, second, digest)
-      assert.deepEqual(link, { sizeBytes: 500, isNamed: false, isStored: true, hasUrls: false }, 'the caller sees that')
+      assert.deepEqual(link, { sizeBytes: 500, isNamed: false, ...isStored, hasUrls: false }, 'the caller sees that')
     },
   },
 ]

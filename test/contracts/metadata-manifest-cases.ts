@@ -65,7 +65,13 @@ export const MANIFEST_CASES: readonly MetadataCase[] = [
       assert.equal(found?.lastUsedAtMs, NOW_MS + 9)
       const { organizationId, id: repositoryId } = repository
       const link = await findBlobLink(metadata.db, { organizationId, repositoryId, digest: layer })
-      assert.deepEqual(link, { sizeBytes: 1000, isNamed: true, isStored: false, hasUrls: false })
+      assert.deepEqual(link, {
+        sizeBytes: 1000,
+        isNamed: true,
+        isStored: false,
+        storedAtMs: undefined,
+        hasUrls: false,
+      })
       const rows = await metadata.db
         .selectFrom('manifest_blob')
         .selectAll()

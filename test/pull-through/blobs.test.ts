@@ -39,6 +39,19 @@ test('a blob is fetched once and then served from the store', async (t) => {
   assert.deepEqual(cache.upstream.transcript.take(), [GET(200)])
 })
 
+test('a hit is as old as what the upstream gave; what it has just given has no age', async (t) => {
+  const cache = await named(t)
+  assert.equal((await cache.get(path)).headers.age, '0')
+  await entrepot.ingestsEnded()
+  await entrepot.clock.advance(90_500)
+  for (const ask of [() => cache.get(path), () => cache.head(path), () => cache.get(path, { range: 'bytes=5-9' })]) {
+    const answer = await ask()
+    assert.deepEqual([answer.headers['cache-status']?.includes('hit'), answer.headers.age], [true, '90'])
+  }
+  await entrepot.clock.advance(-200_000)
+  assert.equal((await cache.get(path)).headers.age, '0', 'a clock that went back makes nobody younger than new')
+})
+
 test('many clients at once cost one request, and each gets all of it', async (t) => {
   const cache = await named(t)
   const valve = new Valve()

@@ -30,6 +30,8 @@ export class Account {
   readonly authorizer: Authorizer
   /** Manifests that came instead of a HEAD's answer, for the GET that follows. */
   readonly keptManifests: PassingMap<Manifest>
+  /** Repositories without the referrers API, of which only the referrers tag is asked. */
+  readonly noReferrersApi: PassingMap<true>
   readonly #clock: Clock
   #rateLimit: UpstreamState['rateLimit']
   #lastError: UpstreamState['lastError']
@@ -43,6 +45,7 @@ export class Account {
     this.isAnonymous = options.source.kind === 'anonymous'
     this.gate = new RateGate(clock, host)
     this.keptManifests = new PassingMap(limits.keptManifestsMax)
+    this.noReferrersApi = new PassingMap(limits.noReferrersApiMax)
     const { transport, realmHosts } = options
     this.authorizer = new Authorizer({
       clock,

@@ -32,6 +32,11 @@ export const UPSTREAM_LIMITS = {
   tagsPerPage: 1000,
   pagesMax: 100,
   referrersMax: 10_000,
+  /** Of a list of referrers, all its pages together: their annotations are free text. */
+  referrersBytesMax: 16 * MiB,
+  /** That a repository has no referrers API is believed this long, and of so many repositories. */
+  noReferrersApiMs: 10 * MINUTE_MS,
+  noReferrersApiMax: 1000,
   /** A manifest that came instead of a HEAD's answer waits this long for its GET. */
   keptManifestMs: 10 * SECOND_MS,
   keptManifestsMax: 4,

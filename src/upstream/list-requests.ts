@@ -18,6 +18,10 @@ type ListRequest = { name: RepositoryName; path: string; kind: 'tags' | 'referre
 
 /** How registries without the referrers API answer it. */
 const NO_REFERRERS_API: readonly number[] = [400, 404, 405, 406, 501]
+/** Which of these are about the repository, not about one digest. */
+const NO_REFERRERS_API_AT_ALL: readonly number[] = [404, 405, 501]
+/** What registries that have it say of a repository or subject that they do not know, although the spec forbids it. */
+const UNKNOWN_CODES: ReadonlySet<unknown> = new Set(['NAME_UNKNOWN', 'MANIFEST_UNKNOWN'])
 
 export class ListRequests {
   readonly #session: Session
@@ -35,7 +39,8 @@ export class ListRequests {
     const request = { name, path, kind: 'tags', accept: 'application/json', bytesMax: limits.tagsPageBytesMax } as const
     const tags = new Set<Tag>()
     for await (const page of this.#pages(request, [200], options)) {
-      const document = await this.#readJson(page, request)
+      const bytes = await readDocument(page, { bytesMax: request.bytesMax, ms: limits.documentMs })
+      const document = parseList(bytes, page, request)
       const list = document['tags'] ?? [] // An empty repository has `null`.
       if (!Array.isArray(list)) throw protocolError(page.host, 'answered a question for tags with something else')
       for (const entry of list) {
@@ -48,25 +53,49 @@ export class ListRequests {
   }
 
   /**
-   * The manifests whose subject is `digest`: from the referrers API, or else from the referrers tag.
-   * Errors: also `protocol` when there are more than `referrersMax`: signatures must not vanish silently.
+   * The manifests whose subject is `digest`: from the referrers API, or else from the referrers tag. That there is no
+   * API is remembered for a while.
+   * Errors: also `protocol` when there are more than `referrersMax`, or more bytes than `referrersBytesMax`: signatures
+   * must not vanish silently.
    * Source: distribution-spec end-12 and "Referrers Tag Schema".
    */
   async referrers(name: RepositoryName, digest: Digest, options?: RequestOptions): Promise<Referrer[]> {
-    const { limits } = this.#session
+    const { limits, account, clock } = this.#session
+    if (account.noReferrersApi.find(name, clock())) return this.#referrersOfTag(name, digest, options)
     const path = `/v2/${name}/referrers/${digest}`
     const request = { name, path, kind: 'referrers', accept: OCI_INDEX, bytesMax: limits.manifestBytesMax } as const
     const referrers: Referrer[] = []
+    let bytesLeft: number = limits.referrersBytesMax
     for await (const page of this.#pages(request, [200, ...NO_REFERRERS_API], options)) {
-      const document = page.status === 200 && !isHtml(page) ? await this.#readJson(page, request) : undefined
-      if (document === undefined) {
-        this.#session.transport.discard(page)
+      if (page.status !== 200 || isHtml(page)) {
+        if (await this.#saysNoReferrersApi(page)) {
+          account.noReferrersApi.set(name, true, clock() + limits.noReferrersApiMs)
+        }
         if (referrers.length > 0) throw protocolError(page.host, 'broke off a list of referrers')
         return this.#referrersOfTag(name, digest, options)
       }
-      this.#addReferrers(referrers, document)
+      const bytes = await readDocument(page, { bytesMax: request.bytesMax, ms: limits.documentMs })
+      bytesLeft -= bytes.byteLength
+      if (bytesLeft < 0)
+        throw protocolError(page.host, `lists referrers in more than ${limits.referrersBytesMax} bytes`)
+      this.#addReferrers(referrers, parseList(bytes, page, request))
     }
     return referrers
+  }
+
+  /** Whether an answer means that this repository has no referrers API at all. Ends its body. */
+  async #saysNoReferrersApi(page: Answer): Promise<boolean> {
+    if (!NO_REFERRERS_API_AT_ALL.includes(page.status) || !page.isHome) {
+      this.#session.transport.discard(page)
+      return false
+    }
+    const { unwantedBytesMax: bytesMax, documentMs: ms } = this.#session.limits
+    try {
+      const errors = parseJson(await readDocument(page, { bytesMax, ms }))?.['errors']
+      return !(Array.isArray(errors) && errors.some((error) => UNKNOWN_CODES.has(error?.code)))
+    } catch {
+      return false // What it says could not be read: the next question asks again.
+    }
   }
 
   async #referrersOfTag(name: RepositoryName, digest: Digest, options?: RequestOptions): Promise<Referrer[]> {
@@ -92,12 +121,6 @@ export class ListRequests {
     }
     const { host, limits } = this.#session
     if (referrers.length > limits.referrersMax) throw protocolError(host, 'lists too many referrers')
-  }
-
-  async #readJson(page: Answer, { bytesMax, kind }: ListRequest): Promise<JsonObject> {
-    const document = parseJson(await readDocument(page, { bytesMax, ms: this.#session.limits.documentMs }))
-    if (document === undefined) throw protocolError(page.host, `answered a question for ${kind} without JSON`)
-    return document
   }
 
   /** Each page, to be read before the next is asked for. */
@@ -138,6 +161,12 @@ export class ListRequests {
     }
     return `${url.pathname}${url.search}`
   }
+}
+
+function parseList(bytes: Buffer, { host }: Answer, { kind }: ListRequest): JsonObject {
+  const document = parseJson(bytes)
+  if (document === undefined) throw protocolError(host, `answered a question for ${kind} without JSON`)
+  return document
 }
 
 function isHtml({ headers }: Answer): boolean {

@@ -158,7 +158,7 @@ export class FakeUpstream {
     if (quirks.status !== undefined) {
       const headers: Record<string, string> = { ...quirks.headers }
       if (quirks.retryAfter !== undefined) headers['retry-after'] = quirks.retryAfter
-      return errorAnswer(quirks.status, 'FAKE', headers)
+      return errorAnswer(quirks.status, quirks.code ?? 'FAKE', headers)
     }
     const location = quirks.redirectLoop ? `${this.url}${target}` : quirks.redirectTo
     if (location !== undefined) {

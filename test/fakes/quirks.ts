@@ -16,6 +16,8 @@ export type Quirks = {
 
   /** Answer so, with a body in the spec's JSON. */
   status?: number
+  /** The error's code, beside `status`. */
+  code?: string
   /** `Retry-After`, beside `status`. */
   retryAfter?: string
   /** Answer 200 and a page of HTML. */

@@ -60,6 +60,21 @@ test('where the upstream has no such API, its tag <alg>-<hex> is read', async (t
   assert.deepEqual(cache.upstream.transcript.take(), [GET(404), `GET /v2/${fallback} 200`])
 })
 
+test('that there is no such API is remembered for ten minutes: later questions cost one request', async (t) => {
+  const cache = await signed(t)
+  cache.upstream.quirk('*', { noReferrersApi: true })
+  const document = index([signature, sbom])
+  cache.upstream.repository('app').tag(subject.digest.replace(':', '-'), document)
+  const ask = async () => {
+    assert.deepEqual(digestsOf(await cache.get(path)), all)
+    return cache.upstream.transcript.take()
+  }
+  assert.deepEqual(await ask(), [GET(404), `GET /v2/${fallback} 200`])
+  assert.deepEqual(await ask(), [`GET /v2/${fallback} 200`])
+  await entrepot.clock.advance(601_000)
+  assert.deepEqual(await ask(), [GET(404), `GET /v2/${fallback} 200`])
+})
+
 test('where there is neither, the list is empty', async (t) => {
   const cache = await entrepot.cache(t, { app: { v1: subject } })
   cache.upstream.quirk('*', { noReferrersApi: true })

@@ -29,6 +29,8 @@ export type RequestOptions = {
   signal?: AbortSignal
   /** Clients' requests go before background work. Default `client`. */
   priority?: 'client' | 'background'
+  /** Aborted when a client begins to wait for background work: from then on it is a client's request. */
+  promoted?: AbortSignal
 }
 
 export interface Registry {

@@ -28,6 +28,7 @@ export type IngestSourceOptions = {
 export class IngestSource {
   readonly #options: IngestSourceOptions
   readonly #stop = new AbortController()
+  readonly #promotion = new AbortController()
   #receivedBytes = 0
   #fruitlessTries = 0
   #sizeBytes: number | undefined
@@ -56,6 +57,11 @@ export class IngestSource {
     }
   }
 
+  /** A client waits for it: what is asked of the upstream, also what waits for its turn, is a client's from now on. */
+  promote(): void {
+    this.#promotion.abort()
+  }
+
   /** Let the body flow again. */
   resume(): void {
     this.#body?.resume()
@@ -73,7 +79,8 @@ export class IngestSource {
     const { signal } = this.#stop
     const range = start === undefined ? {} : { range: { start } }
     try {
-      const blob = await upstream.openBlob(name, digest, { priority, signal, ...range })
+      const promoted = this.#promotion.signal
+      const blob = await upstream.openBlob(name, digest, { priority, promoted, signal, ...range })
       // Until it is listened to, an error must not end the process; `#drain` looks at `errored`.
       blob.body.on('error', () => {})
       if (signal.aborted) blob.body.destroy()

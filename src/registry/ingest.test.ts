@@ -364,6 +364,35 @@ test('one huge chunk is taken like many small ones', async (t) => {
   assert.equal(await acme.isStored(app, digest), true)
 })
 
+test('background work is a client’s as soon as one joins it, also where it goes on after a break', async (t) => {
+  const { rig, digest, acme, app } = await named(t)
+  const turn = Promise.withResolvers<void>()
+  rig.upstream.answers.push({ before: turn.promise, cutAt: 300_000 })
+  const completion = acme.blobs.complete(app, digest)
+  await until(() => rig.upstream.transcript.length === 1)
+  assert.equal(rig.upstream.promotions, 0)
+  const client = acme.get(app, digest)
+  await until(() => rig.upstream.promotions === 1)
+  const check = acme.blobs.resolveBlob(app, digest)
+  turn.resolve()
+  assert.ok((await client).bytes.equals(BYTES))
+  assert.equal((await check).size, BYTES.byteLength)
+  assert.deepEqual([(await completion).kind, rig.upstream.priorities], ['published', ['background', 'client']])
+})
+
+test('a client’s HEAD does not wait in the line of background work either', async (t) => {
+  const { rig, digest, acme, app } = await named(t)
+  const turn = Promise.withResolvers<void>()
+  rig.upstream.answers.push({ before: turn.promise })
+  const completion = acme.blobs.complete(app, digest)
+  await until(() => rig.upstream.transcript.length === 1)
+  const check = acme.blobs.resolveBlob(app, digest)
+  await until(() => rig.upstream.promotions === 1)
+  turn.resolve()
+  assert.equal((await check).size, BYTES.byteLength)
+  await completion
+})
+
 test('stopping ends what is running, cuts its readers and leaves no draft', async (t) => {
   const { rig, digest, acme, app } = await named(t)
   rig.upstream.answers.push({ hold: { at: 300_000, until: new Promise(() => {}) } })

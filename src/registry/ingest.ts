@@ -116,9 +116,15 @@ export class Ingest implements ReadableIngest, Intake {
   /** Read from `start`, `stop` excluded; undefined when bytes from there on are gone. */
   join(start: number, stop: number | undefined): IngestReader | undefined {
     if (this.#isOver || !this.#canRead(start)) return undefined
+    this.promote()
     const reader = new IngestReader(this, start, stop)
     this.#readers.add(reader)
     return reader
+  }
+
+  /** A client waits for it: it is no longer background work. Idempotent. */
+  promote(): void {
+    this.#source.promote()
   }
 
   /** End it: readers are cut, nothing is kept. Nothing happens once it is verified. */

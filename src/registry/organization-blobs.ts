@@ -264,6 +264,7 @@ export class OrganizationBlobs {
     const ingest = this.#deps.ingests.find(this.#deps, digest)
     if (ingest === undefined) return undefined
     if (link?.isNamed !== true && ingest.request.repository.name !== repository.name) return undefined
+    ingest.promote()
     await ingest.whenOpened
     return ingest.sizeBytes
   }

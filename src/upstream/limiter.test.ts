@@ -9,8 +9,13 @@ function start(limits: { runningMax: number; backgroundMax: number; waitingMax?:
   const limiter = new Limiter({ waitingMax: 100, ...limits })
   const order: string[] = []
   const releases = new Map<string, () => void>()
-  const enter = (label: string, priority: 'client' | 'background' = 'client', signal?: AbortSignal) =>
-    limiter.acquire(priority, signal, full).then((release) => {
+  const enter = (
+    label: string,
+    priority: 'client' | 'background' = 'client',
+    signal?: AbortSignal,
+    promoted?: AbortSignal,
+  ) =>
+    limiter.acquire(priority, signal, full, promoted).then((release) => {
       order.push(label)
       releases.set(label, release)
     })
@@ -72,4 +77,46 @@ test('the line is bounded', async () => {
   await enter('first')
   void enter('second')
   await assert.rejects(enter('third'), /full/)
+})
+
+test('background work for which a client begins to wait goes before other background work and later clients', async () => {
+  const { order, enter, leave } = start({ runningMax: 1, backgroundMax: 1 })
+  const promotion = new AbortController()
+  await enter('first')
+  void enter('background 1', 'background')
+  void enter('background 2', 'background', undefined, promotion.signal)
+  void enter('client 1')
+  promotion.abort()
+  void enter('client 2')
+  for (const label of ['first', 'client 1', 'background 2', 'client 2']) await leave(label)
+  assert.deepEqual(order, ['first', 'client 1', 'background 2', 'client 2', 'background 1'])
+})
+
+test('what is promoted no longer waits for the part of background work', async () => {
+  const { order, enter, leave } = start({ runningMax: 2, backgroundMax: 1 })
+  const promotion = new AbortController()
+  await enter('background 1', 'background')
+  void enter('background 2', 'background', undefined, promotion.signal)
+  void enter('background 3', 'background')
+  promotion.abort()
+  await tick()
+  assert.deepEqual(order, ['background 1', 'background 2'])
+  await leave('background 1')
+  await leave('background 2')
+  assert.deepEqual(order, ['background 1', 'background 2', 'background 3'])
+})
+
+test('what was promoted before it was asked is a client’s, and what gave up cannot be promoted', async () => {
+  const { order, enter, leave } = start({ runningMax: 1, backgroundMax: 1 })
+  const [early, late, stop] = [new AbortController(), new AbortController(), new AbortController()]
+  early.abort()
+  await enter('first')
+  void enter('background', 'background')
+  void enter('early', 'background', undefined, early.signal)
+  const gone = enter('gone', 'background', stop.signal, late.signal)
+  stop.abort(new Error('gone'))
+  await assert.rejects(gone, /gone/)
+  late.abort()
+  for (const label of ['first', 'early', 'background']) await leave(label)
+  assert.deepEqual(order, ['first', 'early', 'background'])
 })

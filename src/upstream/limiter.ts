@@ -1,7 +1,7 @@
 /** How much is asked of one upstream at a time: clients first, background work behind them and never much of it. */
 
 export type Priority = 'client' | 'background'
-type Waiting = { start: () => void; cancelled: boolean }
+type Waiting = { priority: Priority; start: () => void }
 
 export class Limiter {
   readonly #runningMax: number
@@ -17,32 +17,55 @@ export class Limiter {
   }
 
   /**
-   * Resolves when it is the caller's turn, to the function that ends it (idempotent).
+   * Resolves when it is the caller's turn, to the function that ends it (idempotent). When `promoted` is aborted while
+   * background work waits, it goes on waiting behind the clients that wait, as one of them.
    * Rejects with the signal's reason, or with `full()` when too many are waiting.
    */
-  acquire(priority: Priority, signal: AbortSignal | undefined, full: () => Error): Promise<() => void> {
+  acquire(
+    asked: Priority,
+    signal: AbortSignal | undefined,
+    full: () => Error,
+    promoted?: AbortSignal,
+  ): Promise<() => void> {
     if (signal?.aborted === true) return Promise.reject(signal.reason)
+    const priority = promoted?.aborted === true ? 'client' : asked
     if (this.#waiting[priority].length === 0 && this.#hasRoom(priority)) return Promise.resolve(this.#start(priority))
     if (this.#waiting.client.length + this.#waiting.background.length >= this.#waitingMax) {
       return Promise.reject(full())
     }
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
-        cancelled: false,
+        priority,
         start: () => {
-          signal?.removeEventListener('abort', cancel)
-          resolve(this.#start(priority))
+          forget()
+          resolve(this.#start(waiting.priority))
         },
       }
       const cancel = () => {
-        waiting.cancelled = true
-        this.#waiting[priority] = this.#waiting[priority].filter((other) => other !== waiting)
+        forget()
+        this.#leave(waiting)
         reject(signal?.reason)
         this.#next()
       }
+      const promote = () => {
+        this.#leave(waiting)
+        waiting.priority = 'client'
+        this.#waiting.client.push(waiting)
+        this.#next() // Background work may have waited where there is room for a client.
+      }
+      const forget = () => {
+        signal?.removeEventListener('abort', cancel)
+        promoted?.removeEventListener('abort', promote)
+      }
       signal?.addEventListener('abort', cancel, { once: true })
+      if (priority === 'background') promoted?.addEventListener('abort', promote, { once: true })
       this.#waiting[priority].push(waiting)
     })
+  }
+
+  #leave(waiting: Waiting): void {
+    const { priority } = waiting
+    this.#waiting[priority] = this.#waiting[priority].filter((other) => other !== waiting)
   }
 
   #hasRoom(priority: Priority): boolean {

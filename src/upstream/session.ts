@@ -66,10 +66,11 @@ export class Session {
     const { gate, endpoint } = this.account
     gate.pass()
     const limiter = endpoint.limiters[request.limiter]
-    const release = await limiter.acquire(options.priority ?? 'client', options.signal, () => this.#overloaded())
+    const { priority = 'client', signal, promoted } = options
+    const release = await limiter.acquire(priority, signal, () => this.#overloaded(), promoted)
     try {
       gate.pass() // It may have closed while we waited.
-      const answer = await this.#observed(request, options.signal)
+      const answer = await this.#observed(request, signal)
       if (answer.body.closed) release()
       else answer.body.once('close', release)
       return answer

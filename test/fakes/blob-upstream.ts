@@ -33,6 +33,8 @@ export class BlobUpstream implements Upstream {
   /** `GET name digest-prefix from-to`. */
   readonly transcript: string[] = []
   readonly priorities: string[] = []
+  /** GETs that became a client's after they were asked. */
+  promotions = 0
   /** Used up one by one, by GETs. */
   readonly answers: BlobAnswer[] = []
   /** For every GET that no answer is left for. */
@@ -70,7 +72,10 @@ export class BlobUpstream implements Upstream {
     const { range } = options
     const asked = range === undefined ? '' : ` ${range.start}-${range.end ?? ''}`
     this.transcript.push(`GET ${name} ${digest.slice(0, 12)}${asked}`)
-    this.priorities.push(options.priority ?? 'client')
+    this.priorities.push(options.promoted?.aborted === true ? 'client' : (options.priority ?? 'client'))
+    options.promoted?.addEventListener('abort', () => {
+      this.promotions += 1
+    })
     const answer = this.answers.shift() ?? this.always
     await answer.before
     if (answer.error !== undefined) throw answer.error

@@ -1,7 +1,7 @@
 /** The lists of one organization's repositories: tags and referrers, the upstream's merged with ours. */
-import { BoundedMap, PassingMap } from '../base/bounded-map.ts'
+import { BoundedMap } from '../base/bounded-map.ts'
 import { SingleFlight } from '../base/single-flight.ts'
-import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
+import { MINUTE_MS, MiB, SECOND_MS } from '../base/units.ts'
 import { RegistryError, toRegistryError, UpstreamError } from '../errors.ts'
 import { listReferrersOf, type StoredManifest } from '../metadata/manifests.ts'
 import { findReferrers, saveReferrers } from '../metadata/referrers.ts'
@@ -17,23 +17,28 @@ import { askableUpstream, type OrganizationView } from './organization-view.ts'
 export const LIST_LIMITS = {
   /** DESIGN part 4: how long an upstream's list of tags is kept. */
   tagsMs: MINUTE_MS,
-  /** Repositories whose list is kept, per organization. */
-  listsMax: 200,
+  /** Of the tags that are kept, per organization: some hundred lists, or one or two of the longest. */
+  tagCharactersMax: 32 * MiB,
   /** How long a list of referrers is waited for when an earlier one can be served instead. */
   referrersPatienceMs: 2 * SECOND_MS,
-  /** Lists of referrers in repositories of which nothing is held: those have no row to keep them with. */
-  looseReferrersMax: 1_000,
+  /**
+   * Of the lists of referrers in repositories of which nothing is held, per organization: they have no row to be kept
+   * with. What falls out, or ends with the process, counts as never asked: then an outage is said, not an empty list.
+   */
+  looseCharactersMax: 32 * MiB,
   /** What we read of an upstream's list; the upstream client stops there. */
   tagsMax: 100_000,
 } as const
+
+type TagList = { tags: Tag[]; untilMs: number }
 
 export class OrganizationLists {
   readonly #view: OrganizationView
   readonly #deps: ManifestsDeps
   readonly #manifests: OrganizationManifests
   readonly #upstream: Upstream | undefined
-  readonly #tagLists = new PassingMap<Tag[]>(LIST_LIMITS.listsMax)
-  readonly #looseReferrers = new BoundedMap<string, Referrer[]>(LIST_LIMITS.looseReferrersMax)
+  readonly #tagLists = new BoundedMap<string, TagList>(LIST_LIMITS.tagCharactersMax, weighTags)
+  readonly #looseReferrers = new BoundedMap<string, Referrer[]>(LIST_LIMITS.looseCharactersMax, weighReferrers)
   readonly #tagQuestions = new SingleFlight<Tag[]>()
   readonly #referrerQuestions = new SingleFlight<Referrer[]>()
 
@@ -82,17 +87,17 @@ export class OrganizationLists {
   async #listUpstreamTags(repository: NamedRepository, hasOurs: boolean): Promise<Tag[]> {
     const name = repository.names.upstream
     const upstream = this.#upstream
-    const remembered = this.#tagLists.find(name, this.#deps.clock())
-    if (remembered !== undefined) return remembered
+    const remembered = this.#tagLists.get(name)
+    if (remembered !== undefined && remembered.untilMs > this.#deps.clock()) return remembered.tags
     if (upstream === undefined) {
       if (repository.held !== undefined) return []
-      throw new RegistryError('NAME_UNKNOWN', { message: `nothing of ${repository.names.stored} is cached` })
+      throw notCached(repository)
     }
     if (hasOurs && upstream.state().availability === 'down') return []
     try {
       return await this.#tagQuestions.run(name, async () => {
         const tags = await upstream.listTags(name)
-        this.#tagLists.set(name, tags, this.#deps.clock() + LIST_LIMITS.tagsMs)
+        this.#tagLists.set(name, { tags, untilMs: this.#deps.clock() + LIST_LIMITS.tagsMs })
         return tags
       })
     } catch (error) {
@@ -119,7 +124,10 @@ export class OrganizationLists {
     stored: Referrer[] | undefined,
   ): Promise<Referrer[]> {
     const upstream = this.#upstream
-    if (upstream === undefined) return stored ?? []
+    if (upstream === undefined) {
+      if (stored !== undefined || repository.held !== undefined) return stored ?? []
+      throw notCached(repository)
+    }
     if (stored !== undefined && upstream.state().availability === 'down') return stored
     const name = repository.names.upstream
     try {
@@ -153,6 +161,21 @@ export class OrganizationLists {
       this.#deps.report('referrers_not_stored', { organization: this.#view.name, error })
     }
   }
+}
+
+/** What a list costs beside its text. */
+const entryCharacters = 32
+
+function weighTags({ tags }: TagList): number {
+  return tags.reduce((characters, tag) => characters + tag.length + entryCharacters, entryCharacters)
+}
+
+function weighReferrers(referrers: Referrer[]): number {
+  return JSON.stringify(referrers).length + entryCharacters
+}
+
+function notCached({ names }: NamedRepository): RegistryError {
+  return new RegistryError('NAME_UNKNOWN', { message: `nothing of ${names.stored} is cached` })
 }
 
 function toReferrer(row: StoredManifest): Referrer {

@@ -105,6 +105,38 @@ test('never asked before and 503: 502, not an empty list', async (t) => {
   assertRefused(await cache.get(path), 502, 'UNAVAILABLE')
 })
 
+test('asked before and down, also after a restart: the last list', async (t) => {
+  const cache = await signed(t)
+  await cache.get('app/manifests/v1')
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+  await entrepot.restart()
+  await cache.upstream.refuse()
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+})
+
+test('of a repository of which nothing is held: the last list while we run, and never an empty one', async (t) => {
+  const cache = await signed(t)
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+  const end = cache.upstream.quirk('*', { status: 503 })
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+  await entrepot.restart()
+  for (let question = 1; question <= 4; question++) {
+    assertRefused(await cache.get(path), 502, 'UNAVAILABLE')
+    await entrepot.clock.advance(1_600) // Down from the third on.
+  }
+  end()
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+  assert.deepEqual(await cache.repositories(), [])
+})
+
+test('a frozen organization that holds nothing of a repository does not say that it has no signatures', async (t) => {
+  const cache = await signed(t)
+  await cache.setPolicy({ frozen: true })
+  assertRefused(await cache.get(path), 404, 'NAME_UNKNOWN')
+  await cache.setPolicy({ frozen: false })
+  assert.deepEqual(digestsOf(await cache.get(path)), all)
+})
+
 test('HTML instead of a list is an outage, not an empty list', async (t) => {
   const cache = await signed(t)
   cache.upstream.quirk('*', { htmlInsteadOfJson: true })

@@ -3,6 +3,9 @@ import type { Digest } from '../oci/digest.ts'
 
 export type StoredBlob = { digest: Digest; sizeBytes: number }
 
+/** `modifiedAtMs`: since when the store has it, by the store's own real time. */
+export type ListedBlob = StoredBlob & { modifiedAtMs: number }
+
 /** A published blob opened for reading. It stays whole for its reader even when the blob is deleted meanwhile. */
 export interface BlobReader {
   readonly sizeBytes: number
@@ -35,8 +38,8 @@ export interface BlobStore {
   create(): Promise<BlobDraft>
   /** Remove a blob; false when there was none. */
   delete(digest: Digest): Promise<boolean>
-  /** Every published blob, in no order. */
-  list(): AsyncIterable<StoredBlob>
+  /** Every published blob behind `after` (default: all), in the order of their digests. Reading may stop anywhere. */
+  list(after?: string): AsyncIterable<ListedBlob>
   /** Bytes that can still be written, and the size of the whole; undefined when the store knows no such bound. */
   capacity(): Promise<{ freeBytes: number; totalBytes: number } | undefined>
   /** Remove drafts whose owner's lease has ended; resolves to their number. */

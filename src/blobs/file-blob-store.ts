@@ -1,10 +1,10 @@
 /** The blob store on local files; `layout.ts` draws them. */
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, opendir, readdir, readFile, stat, statfs } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, readdir, readFile, stat, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Digest } from '../oci/digest.ts'
-import type { BlobDraft, BlobReader, BlobStore, StoredBlob } from './blob-store.ts'
+import type { BlobDraft, BlobReader, BlobStore, ListedBlob, StoredBlob } from './blob-store.ts'
 import { isCode, makeFolder, syncFolder, writeFileDurably } from './durable.ts'
 import { FileBlobDraft, type PublishStep, removeFile } from './file-blob-draft.ts'
 import {
@@ -63,6 +63,20 @@ async function checkVersion(folder: string): Promise<void> {
   }
 }
 
+/** Names in a folder, sorted; none when it is no folder. */
+async function listSorted(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (isCode(error, 'ENOENT') || isCode(error, 'ENOTDIR')) return []
+    throw error
+  })
+  return names.sort()
+}
+
+/** Removed meanwhile. */
+function ignoreMissing(error: unknown): undefined {
+  if (!isCode(error, 'ENOENT')) throw error
+}
+
 class FileBlobStore implements BlobStore {
   readonly #folder: string
   readonly #leaseId: string
@@ -113,14 +127,15 @@ class FileBlobStore implements BlobStore {
     return wasThere
   }
 
-  async *list(): AsyncIterable<StoredBlob> {
+  async *list(after = ''): AsyncIterable<ListedBlob> {
     for (const algorithm of ALGORITHM_FOLDERS) {
-      for (const shard of await readdir(join(this.#folder, algorithm), { withFileTypes: true })) {
-        if (!shard.isDirectory()) continue
-        for await (const entry of await opendir(join(this.#folder, algorithm, shard.name))) {
-          const digest = entry.isFile() ? parseBlobPath(algorithm, shard.name, entry.name) : undefined
-          const stored = digest && (await this.find(digest))
-          if (stored !== undefined) yield stored // Undefined: foreign to this layout, or removed meanwhile.
+      for (const shard of await listSorted(join(this.#folder, algorithm))) {
+        if (`${algorithm}:${shard}` < after.slice(0, `${algorithm}:${shard}`.length)) continue
+        for (const name of await listSorted(join(this.#folder, algorithm, shard))) {
+          const digest = parseBlobPath(algorithm, shard, name)
+          if (digest === undefined || digest <= after) continue // Undefined: foreign to this layout.
+          const stats = await lstat(blobPath(this.#folder, digest)).catch(ignoreMissing)
+          if (stats?.isFile() === true) yield { digest, sizeBytes: stats.size, modifiedAtMs: stats.mtimeMs }
         }
       }
     }

@@ -17,3 +17,12 @@ export async function insertInstanceValue(db: Db, key: string, value: string): P
     .executeTakeFirstOrThrow()
   return row.value
 }
+
+/** The last writer wins. */
+export async function setInstanceValue(db: Db, key: string, value: string): Promise<void> {
+  await db
+    .insertInto('instance')
+    .values({ key, value })
+    .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+    .execute()
+}

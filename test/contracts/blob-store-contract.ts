@@ -1,7 +1,9 @@
 /** What every blob store must do. An implementation's test file hands in how to make one. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { BlobDraft, BlobReader, BlobStore, StoredBlob } from '../../src/blobs/blob-store.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { HOUR_MS } from '../../src/base/units.ts'
+import type { BlobDraft, BlobReader, BlobStore, ListedBlob } from '../../src/blobs/blob-store.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 
 export type MadeBlobStore = {
@@ -37,6 +39,20 @@ export function blobStoreContract(name: string, make: () => Promise<MadeBlobStor
     }
     const listed = (await listAll(store)).map((blob) => blob.digest).sort()
     assert.deepEqual(listed, [digestOf(bytes), digestOf(bytes, 'sha512')].sort())
+  })
+
+  contract('a list is in the order of digests, says how old each is, and goes on behind any of them', async (store) => {
+    for (const text of ['one', 'two', 'three', 'four']) await publish(store, Buffer.from(text))
+    await publish(store, Buffer.from('five'), 'sha512')
+    const all = await listAll(store)
+    const digests = all.map((blob) => blob.digest)
+    assert.equal(digests.length, 5)
+    assert.deepEqual(digests, digests.toSorted())
+    for (const blob of all) assert.ok(Math.abs(blob.modifiedAtMs - systemClock()) < HOUR_MS)
+    for (const [position, digest] of digests.entries()) {
+      const rest = (await listAll(store, digest)).map((blob) => blob.digest)
+      assert.deepEqual(rest, digests.slice(position + 1))
+    }
   })
 
   contract('a blob nobody published is not there', async (store) => {
@@ -140,9 +156,9 @@ export function blobStoreContract(name: string, make: () => Promise<MadeBlobStor
   })
 }
 
-export async function listAll(store: BlobStore): Promise<StoredBlob[]> {
-  const blobs: StoredBlob[] = []
-  for await (const blob of store.list()) blobs.push(blob)
+export async function listAll(store: BlobStore, after?: string): Promise<ListedBlob[]> {
+  const blobs: ListedBlob[] = []
+  for await (const blob of store.list(after)) blobs.push(blob)
   return blobs
 }
 

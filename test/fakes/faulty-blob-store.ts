@@ -11,6 +11,8 @@ export class FaultyBlobStore implements BlobStore {
   failPublish = false
   /** Published blobs cannot be read. */
   failRead = false
+  /** Nothing can be removed. */
+  failDelete = false
   /** Writes wait for it. */
   slow: Promise<void> | undefined
   /** Positions of the writes that were tried. */
@@ -67,12 +69,13 @@ export class FaultyBlobStore implements BlobStore {
     }
   }
 
-  delete(digest: Digest) {
+  async delete(digest: Digest) {
+    if (this.failDelete) throw Object.assign(new Error('EROFS: read-only file system, unlink'), { code: 'EROFS' })
     return this.#inner.delete(digest)
   }
 
-  list() {
-    return this.#inner.list()
+  list(after?: string) {
+    return this.#inner.list(after)
   }
 
   capacity() {

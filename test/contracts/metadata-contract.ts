@@ -8,6 +8,7 @@ import type { MetadataCase } from './metadata-case.ts'
 import { MANIFEST_CASES } from './metadata-manifest-cases.ts'
 import { ORGANIZATION_CASES } from './metadata-organization-cases.ts'
 import { PROCESS_CASES } from './metadata-process-cases.ts'
+import { QUOTA_CASES } from './metadata-quota-cases.ts'
 import { TAG_CASES } from './metadata-tag-cases.ts'
 
 /** One empty database. */
@@ -24,6 +25,7 @@ const SHARED_CASES: readonly MetadataCase[] = [
   ...TAG_CASES,
   ...BLOB_CASES,
   ...ACCESS_CASES,
+  ...QUOTA_CASES,
 ]
 
 /** Cases on one database keep apart by their organizations; those about the whole of a database get one each. */

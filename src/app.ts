@@ -7,7 +7,7 @@ import { type Admin, createAdmin } from './admin/admin.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { openFileClock } from './base/file-clock.ts'
 import { everyMs, type Timer } from './base/timers.ts'
-import { assembleCache, type Cache } from './cache.ts'
+import { assembleCache, type Cache, type CacheLimits } from './cache.ts'
 import type { Config } from './config/load.ts'
 import { type Foundations, openFoundations } from './foundations.ts'
 import { API_SERVER_OPTIONS, registerApi } from './http/api/register-api.ts'
@@ -30,15 +30,18 @@ export type App = {
   close(): Promise<void>
 }
 
+/** For tests: a clock that they set, and limits that they do not have to wait for. */
+export type TestOptions = { testClockFile?: string; testLimits?: CacheLimits }
+
 /** Errors: what keeps it from starting, in words for the operator. */
-export async function startApp(config: Config, options: { testClockFile?: string } = {}): Promise<App> {
+export async function startApp(config: Config, options: TestOptions = {}): Promise<App> {
   const clock = options.testClockFile === undefined ? systemClock : openFileClock(options.testClockFile)
   const opened: (() => Promise<void> | void)[] = []
   const closeAll = async () => {
     for (const close of opened.splice(0).reverse()) await close()
   }
   try {
-    return await open(config, clock, opened, closeAll)
+    return await open(config, clock, options.testLimits ?? {}, opened, closeAll)
   } catch (error) {
     await closeAll()
     throw error
@@ -49,6 +52,7 @@ export async function startApp(config: Config, options: { testClockFile?: string
 async function open(
   config: Config,
   clock: Clock,
+  limits: CacheLimits,
   opened: (() => Promise<void> | void)[],
   closeAll: () => Promise<void>,
 ): Promise<App> {
@@ -59,7 +63,7 @@ async function open(
   opened.push(() => foundations.metadata.close())
   opened.push(() => foundations.lease.release())
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
-  const cache = assembleCache({ config, foundations, clock, version, ...observation })
+  const cache = assembleCache({ config, foundations, clock, version, limits, ...observation })
   opened.push(() => cache.stop())
   const setupToken = randomBytes(32).toString('base64url')
   const admin = await assembleAdmin(config, foundations, cache, clock, observation, setupToken)

@@ -15,11 +15,16 @@ import { LAST_USE_LIMITS, LastUses } from './registry/last-uses.ts'
 import { ManifestMemory } from './registry/manifest-memory.ts'
 import { OrganizationDirectory } from './registry/organization-directory.ts'
 import { ROOM_LIMITS } from './registry/store-room.ts'
+import { QUESTION_LIMITS, type QuestionTimes } from './registry/upstream-manifests.ts'
+import type { UpstreamLimits } from './upstream/limits.ts'
 import type { ObserveUpstream } from './upstream/upstream-event.ts'
 import { createUpstreamPool, type HttpUpstreamPool } from './upstream/upstream-pool.ts'
 
 /** Blobs that are completed in the background at a time: behind every client, and few. */
 const completionsMax = 2
+
+/** What tests set so that nobody waits: not for operators. */
+export type CacheLimits = { upstream?: Partial<UpstreamLimits>; questions?: Partial<QuestionTimes> }
 
 export type CacheOptions = {
   config: Config
@@ -29,6 +34,7 @@ export type CacheOptions = {
   version: string
   observeUpstream: ObserveUpstream
   observeBlobs: BlobEvents
+  limits?: CacheLimits
 }
 
 export type Cache = {
@@ -42,7 +48,7 @@ export type Cache = {
 }
 
 export function assembleCache(options: CacheOptions): Cache {
-  const { config, foundations, clock, report } = options
+  const { config, foundations, clock, report, limits = {} } = options
   const { metadata, store, room, secretBox } = foundations
   const upstreams = createUpstreamPool({
     clock,
@@ -51,6 +57,7 @@ export function assembleCache(options: CacheOptions): Cache {
     ...(config.egressProxy === undefined
       ? {}
       : { egressProxy: { ...config.egressProxy, noProxy: [...config.egressProxy.noProxy] } }),
+    limits: limits.upstream ?? {},
     observe: options.observeUpstream,
     userAgent: `entrepot/${options.version}`,
   })
@@ -77,6 +84,7 @@ export function assembleCache(options: CacheOptions): Cache {
     clock,
     hasRoom: () => room.hasRoom,
     report,
+    questionTimes: { ...QUESTION_LIMITS, ...limits.questions },
     delayMs: (ms, signal) => delayMs(ms, signal === undefined ? {} : { signal }),
     openUpstream: (organization, proxyCache) =>
       upstreams.open(

@@ -1,7 +1,6 @@
 /** Manifests of one organization, by tag and by digest: DESIGN part 4, the table *By tag* and *By digest*. */
 import { BoundedMap } from '../base/bounded-map.ts'
 import { monotonicMs } from '../base/clock.ts'
-import { SECOND_MS } from '../base/units.ts'
 import { RegistryError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Reference, Tag } from '../oci/reference.ts'
@@ -11,10 +10,7 @@ import { askableUpstream, type OrganizationView } from './organization-view.ts'
 import { findRefusal } from './repository-rules.ts'
 import type { Outcome, Provenance, ServedDescriptor, ServedManifest, StaleReason } from './served.ts'
 import { copyState, firstStep, staleReasonAfter } from './tag-decision.ts'
-import { type Failed, UpstreamManifests } from './upstream-manifests.ts'
-
-/** DESIGN part 4: while a copy exists, the question may take this long; then the copy is served. */
-const patienceMs = 2 * SECOND_MS
+import { type Failed, QUESTION_LIMITS, type QuestionTimes, UpstreamManifests } from './upstream-manifests.ts'
 
 /** Beyond this the rules are asked again. */
 const admittedMax = 10_000
@@ -22,6 +18,8 @@ const admittedMax = 10_000
 export type ManifestsDeps = ShelfDeps & {
   /** Resolves after `ms`; the question races it. */
   delayMs: (ms: number, signal?: AbortSignal) => Promise<void>
+  /** Default: those of QUESTION_LIMITS. */
+  questionTimes?: QuestionTimes
 }
 
 export class OrganizationManifests {
@@ -37,7 +35,7 @@ export class OrganizationManifests {
     this.#deps = deps
     this.shelf = new ManifestShelf(view, deps)
     const upstream = askableUpstream(view)
-    this.#questions = upstream && new UpstreamManifests(upstream, this.shelf, deps.clock)
+    this.#questions = upstream && new UpstreamManifests(upstream, this.shelf, deps.clock, deps.questionTimes)
   }
 
   /** The repository that a request names, if the organization's rules let it through. Errors: DENIED, NAME_INVALID. */
@@ -181,6 +179,7 @@ export class OrganizationManifests {
   async #within<Answer>(question: Promise<Answer>, isPatient: boolean): Promise<Answer | undefined> {
     if (isPatient) return question
     const ended = new AbortController()
+    const { patienceMs } = this.#deps.questionTimes ?? QUESTION_LIMITS
     const timeUp = this.#deps.delayMs(patienceMs, ended.signal).then(
       () => undefined,
       () => undefined,

@@ -13,7 +13,12 @@ import type { Manifest, Upstream } from '../oci/registry.ts'
 import type { HeldManifest } from './manifest-memory.ts'
 import type { ManifestShelf, NamedRepository, TagWithManifest } from './manifest-shelf.ts'
 
+/** How long is waited; tests set it. */
+export type QuestionTimes = { patienceMs: number; questionMsMax: number }
+
 export const QUESTION_LIMITS = {
+  /** DESIGN part 4: while a copy exists, a client waits for the question this long; then the copy is served. */
+  patienceMs: 2 * SECOND_MS,
   /** DESIGN part 4: a question goes on for at most this long, whoever still waits for it. */
   questionMsMax: 30 * SECOND_MS,
   /** DESIGN part 4: how long a 404 is remembered. */
@@ -39,13 +44,15 @@ export class UpstreamManifests {
   readonly #upstream: Upstream
   readonly #shelf: ManifestShelf
   readonly #clock: Clock
+  readonly #questionMsMax: number
   readonly #heads = new SingleFlight<Descriptor>()
   readonly #tagQuestions = new SingleFlight<TagAnswer>()
   readonly #digestQuestions = new SingleFlight<DigestAnswer>()
   readonly #absences = new PassingMap<RegistryError>(QUESTION_LIMITS.rememberedMax)
   readonly #checks = new PassingMap<Check>(QUESTION_LIMITS.rememberedMax)
 
-  constructor(upstream: Upstream, shelf: ManifestShelf, clock: Clock) {
+  constructor(upstream: Upstream, shelf: ManifestShelf, clock: Clock, times: QuestionTimes = QUESTION_LIMITS) {
+    this.#questionMsMax = times.questionMsMax
     this.#upstream = upstream
     this.#shelf = shelf
     this.#clock = clock
@@ -121,7 +128,7 @@ export class UpstreamManifests {
     ask: (signal: AbortSignal) => Promise<Answer>,
   ): Promise<Answer | Failed> {
     try {
-      const answer = await ask(AbortSignal.timeout(QUESTION_LIMITS.questionMsMax))
+      const answer = await ask(AbortSignal.timeout(this.#questionMsMax))
       await this.#shelf.setDenied(repository, false)
       return answer
     } catch (thrown) {
@@ -141,7 +148,7 @@ export class UpstreamManifests {
   /** The time that a question may take is over: that is the upstream's failure. */
   #asUpstreamError(error: unknown): unknown {
     if (!(error instanceof Error) || error.name !== 'TimeoutError') return error
-    const seconds = QUESTION_LIMITS.questionMsMax / SECOND_MS
+    const seconds = this.#questionMsMax / SECOND_MS
     const { host } = this.#upstream
     return new UpstreamError('timeout', host, `${host} did not answer within ${seconds} s`, { cause: error })
   }
@@ -179,7 +186,7 @@ export class UpstreamManifests {
   #head(repository: NamedRepository, tag: Tag): Promise<Descriptor> {
     const name = repository.names.upstream
     return this.#heads.run(`${name}:${tag}`, () => {
-      const signal = AbortSignal.timeout(QUESTION_LIMITS.questionMsMax)
+      const signal = AbortSignal.timeout(this.#questionMsMax)
       return this.#upstream.resolveManifest(name, { kind: 'tag', tag }, { signal })
     })
   }

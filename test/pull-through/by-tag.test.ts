@@ -1,11 +1,10 @@
 /** DESIGN part 4, *By tag*: the rows of its table in which a copy is held. Each title is a row, or a part of one. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { image, index, sha256 } from '../fakes/content.ts'
+import { image, index } from '../fakes/content.ts'
 import { Gate } from '../fakes/gate.ts'
 import { assertRefused, assertServed, outcomeOf } from './assert-answer.ts'
 import type { Cache, CacheOptions } from './cache.ts'
-import { eventually } from './eventually.ts'
 import { misbehave, UNUSABLE } from './misbehaviour.ts'
 import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
@@ -248,24 +247,6 @@ test('no digest header: HEAD names nothing, so GET decides', async (t) => {
   cache.upstream.repository('library/alpine').tag('3.20', v2)
   assertServed(await cache.get(tag), { outcome: 'miss', bytes: v2.bytes })
   assert.deepEqual(cache.upstream.transcript.take(), [HEAD(200), GET(200), HEAD(200), GET(200)])
-})
-
-test('while a copy exists the question takes 2 s at most; it goes on in the background and moves the tag', async (t) => {
-  const cache = await holding(t, { policy: { revalidate_after_s: 60 } })
-  cache.upstream.repository('library/alpine').tag('3.20', v2)
-  const gate = new Gate()
-  cache.upstream.quirk(`HEAD /v2/${tag}`, { hangBeforeHeaders: gate })
-  await entrepot.clock.advance(61_000)
-  const answer = await cache.get(tag)
-  assertServed(answer, { outcome: 'stale', bytes: v1.bytes })
-  assert.match(String(answer.headers['cache-status']), /timeout/)
-  gate.open()
-  await cache.upstream.transcript.until(({ entries }) =>
-    entries.some((entry) => entry.method === 'GET' && entry.isOver),
-  )
-  await eventually(async () => assert.equal(sha256((await cache.get(tag)).body), v2.digest))
-  assertServed(await cache.get(tag), { outcome: 'hit', bytes: v2.bytes })
-  assert.deepEqual(cache.upstream.transcript.take(), [HEAD(200), GET(200)])
 })
 
 test('the tag of an index is that of its bytes; children are not asked for', async (t) => {

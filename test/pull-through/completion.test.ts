@@ -134,3 +134,32 @@ test('completion is given up after 24 hours', async (t) => {
   await own.roundTrips()
   assert.deepEqual(cache.upstream.transcript.take(), [])
 })
+
+test('a client that asks for what is still waiting in the background goes before whoever asks after it', async (t) => {
+  const own = await startEntrepot({}, { upstream: { blobRequestsMax: 1, backgroundRequestsMax: 1 } })
+  t.after(() => own.stop())
+  const single = image({ layers: 2, seed: 'waits' })
+  const later = image({ seed: 'later' })
+  const cache = await own.cache(t, { app: { single, later } })
+  for (const tag of ['single', 'later']) await cache.get(`app/manifests/${tag}`)
+  const [first = '', second = '', third = ''] = [...single.layers, ...later.layers].map(
+    ({ digest }) => `app/blobs/${digest}`,
+  )
+  cache.upstream.transcript.take()
+  const gate = new Gate()
+  cache.upstream.quirk(`GET /v2/${first}`, { hangBeforeHeaders: gate })
+  const pulls = [cache.get(first)]
+  await eventually(async () => assert.equal(await own.metric('entrepot_ingests_running'), 3)) // Layers and config.
+  for (const path of [second, third]) {
+    pulls.push(cache.get(path))
+    await own.roundTrips()
+  }
+  gate.open()
+  for (const answer of await Promise.all(pulls)) assert.deepEqual([answer.status, answer.isWhole], [200, true])
+  await own.ingestsEnded()
+  const asked = cache.upstream.transcript.take().slice(0, 3)
+  assert.deepEqual(
+    asked,
+    [first, second, third].map((path) => `GET /v2/${path} 200`),
+  )
+})

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startApp } from '../../src/app.ts'
+import type { CacheLimits } from '../../src/cache.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { FakeTags } from '../fakes/fake-repository.ts'
 import { startFakeUpstream, type TestLife } from '../fakes/fake-upstream.ts'
@@ -14,9 +15,13 @@ import { TestClock } from './test-clock.ts'
 
 const admin: Login = { username: 'admin', password: 'correct horse battery' }
 
-export async function startEntrepot(settings: Readonly<Record<string, unknown>> = {}): Promise<Entrepot> {
+/** `limits` are for what tests would otherwise wait for. */
+export async function startEntrepot(
+  settings: Readonly<Record<string, unknown>> = {},
+  limits: CacheLimits = {},
+): Promise<Entrepot> {
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-test-'))
-  const entrepot = new Entrepot(folder, settings)
+  const entrepot = new Entrepot(folder, settings, limits)
   await entrepot.clock.write()
   await entrepot.start()
   const body = JSON.stringify({ ...admin, email: 'admin@example.com' })
@@ -31,12 +36,14 @@ export class Entrepot {
   readonly folder: string
   readonly clock: TestClock
   readonly #settings: Readonly<Record<string, unknown>>
+  readonly #limits: CacheLimits
   #app: RunningApp | undefined
   #origin = ''
   #names = 0
 
-  constructor(folder: string, settings: Readonly<Record<string, unknown>>) {
+  constructor(folder: string, settings: Readonly<Record<string, unknown>>, limits: CacheLimits) {
     this.folder = folder
+    this.#limits = limits
     this.#settings = settings
     this.clock = new TestClock(join(folder, 'clock'))
   }
@@ -59,7 +66,8 @@ export class Entrepot {
     for (const [key, value] of Object.entries(this.#settings)) {
       env[`ENTREPOT_${key}`] = typeof value === 'string' ? value : JSON.stringify(value)
     }
-    this.#app = await startApp(loadConfig({ env }), { testClockFile: this.clock.file })
+    const testOptions = { testClockFile: this.clock.file, testLimits: this.#limits }
+    this.#app = await startApp(loadConfig({ env }), testOptions)
     this.#origin = this.#app.url
   }
 

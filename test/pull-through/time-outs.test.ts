@@ -1,19 +1,25 @@
-/** What happens when the upstream lets us wait. The time-outs are real, so these tests wait side by side. */
+/** What happens when the upstream lets us wait: for shorter times than in earnest, and side by side. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { image } from '../fakes/content.ts'
+import { image, sha256 } from '../fakes/content.ts'
+import { Gate } from '../fakes/gate.ts'
 import { assertRefused, assertServed } from './assert-answer.ts'
 import { eventually } from './eventually.ts'
 import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
+/** Long enough for a busy machine to answer in. */
+const shortMs = 500
+const upstream = { headersMs: shortMs, blobHeadersMs: shortMs, bodyIdleMs: shortMs, documentMs: shortMs }
+
 let entrepot: Entrepot
 before(async () => {
-  entrepot = await startEntrepot()
+  entrepot = await startEntrepot({}, { upstream })
 })
 after(() => entrepot.stop())
 
 const tag = 'library/alpine/manifests/3.20'
 const v1 = image({ seed: 'v1' })
+const v2 = image({ seed: 'v2' })
 const layer = `library/alpine/blobs/${v1.layers[0]?.digest}`
 const content = { 'library/alpine': { '3.20': v1 } }
 
@@ -35,9 +41,41 @@ describe('an upstream that lets us wait', { concurrency: true }, () => {
   test('a copy held, hanging inside the manifest of a tag that moved: the copy', async (t) => {
     const cache = await entrepot.cache(t, content)
     await cache.get(tag)
-    cache.upstream.repository('library/alpine').tag('3.20', image({ seed: 'v2' }))
+    cache.upstream.repository('library/alpine').tag('3.20', v2)
     cache.upstream.quirk('GET *', { hangMidBodyAt: 20 })
     assertServed(await cache.get(tag), { outcome: 'stale', bytes: v1.bytes })
+  })
+
+  test('while a copy exists the question takes so long at most; it goes on in the background and moves the tag', async (t) => {
+    const own = await startEntrepot({}, { questions: { patienceMs: 100 } })
+    t.after(() => own.stop())
+    const cache = await own.cache(t, content, { policy: { revalidate_after_s: 60 } })
+    await cache.get(tag)
+    cache.upstream.transcript.take()
+    cache.upstream.repository('library/alpine').tag('3.20', v2)
+    const gate = new Gate()
+    cache.upstream.quirk(`HEAD /v2/${tag}`, { hangBeforeHeaders: gate })
+    await own.clock.advance(61_000)
+    const answer = await cache.get(tag)
+    assertServed(answer, { outcome: 'stale', bytes: v1.bytes })
+    assert.match(String(answer.headers['cache-status']), /timeout/)
+    gate.open()
+    await cache.upstream.transcript.until(({ entries }) =>
+      entries.some((entry) => entry.method === 'GET' && entry.isOver),
+    )
+    await eventually(async () => assert.equal(sha256((await cache.get(tag)).body), v2.digest))
+    assertServed(await cache.get(tag), { outcome: 'hit', bytes: v2.bytes })
+    assert.deepEqual(cache.upstream.transcript.take(), [`HEAD /v2/${tag} 200`, `GET /v2/${tag} 200`])
+  })
+
+  test('a question goes on for so long at most, whatever the upstream may take', async (t) => {
+    const own = await startEntrepot({}, { questions: { questionMsMax: shortMs } })
+    t.after(() => own.stop())
+    const cache = await own.cache(t, content)
+    cache.upstream.quirk('*', { hangBeforeHeaders: true }, 1)
+    assertRefused(await cache.get(tag), 504, 'UNAVAILABLE', /did not answer within 0\.5 s/)
+    await cache.upstream.transcript.until(({ entries }) => entries.every((entry) => entry.isOver))
+    assertServed(await cache.get(tag), { outcome: 'miss', bytes: v1.bytes })
   })
 
   test('a blob without headers: 504 UNAVAILABLE', async (t) => {
@@ -73,8 +111,8 @@ describe('an upstream that lets us wait', { concurrency: true }, () => {
   })
 
   for (const status of [200, 401]) {
-    test(`down: a probe every 10 s finds it up again, GET /v2/ answered ${status}`, async (t) => {
-      const own = await startEntrepot()
+    test(`down: a probe finds it up again, GET /v2/ answered ${status}`, async (t) => {
+      const own = await startEntrepot({}, { upstream: { probeMs: shortMs } })
       t.after(() => own.stop())
       const cache = await own.cache(t, content)
       await cache.get(tag)

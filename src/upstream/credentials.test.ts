@@ -89,6 +89,17 @@ const BROKEN: [title: string, source: CredentialSource][] = [
   ['is a folder', { kind: 'file', username: 'x', path: '/' }],
 ]
 
+test('a command that fails is not run again for each client that asks, but soon', async () => {
+  using folder = mkdtempDisposableSync(join(tmpdir(), 'entrepot-'))
+  const path = join(folder.path, 'password')
+  const { credentials, now } = start({ kind: 'file', username: 'robot', path })
+  await assert.rejects(credentials.basic(), { failure: 'denied' })
+  await writeFile(path, 'one')
+  await assert.rejects(credentials.basic(), { failure: 'denied' })
+  now.ms += UPSTREAM_LIMITS.tokenDeniedMs
+  assert.equal(await credentials.basic(), basic('robot', 'one'))
+})
+
 for (const [title, source] of BROKEN) {
   test(`what gives no password is a refusal that tells nothing of it: it ${title}`, async () => {
     const { credentials } = start(source, { passwordCommandMs: 500, passwordBytesMax: 1000 })

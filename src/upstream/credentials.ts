@@ -17,6 +17,7 @@ export class Credentials {
   readonly #limits: UpstreamLimits
   readonly #reads = new SingleFlight<string>()
   #header: string | undefined
+  #failure: { error: UpstreamError; untilMs: number } | undefined
   #refreshedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: { source: CredentialSource; host: string; clock: Clock; limits: UpstreamLimits }) {
@@ -60,7 +61,14 @@ export class Credentials {
     return this.#reads.run('', async () => {
       const source = this.#source
       if (source.kind === 'anonymous' || source.kind === 'withheld') throw new TypeError('there is no password to read')
-      const password = await this.#readPassword(source)
+      if (this.#failure !== undefined && this.#clock() < this.#failure.untilMs) throw this.#failure.error
+      const password = await this.#readPassword(source).catch((error: unknown) => {
+        // Clients ask on: a command that fails is not run for each of them.
+        const untilMs = this.#clock() + this.#limits.tokenDeniedMs
+        if (error instanceof UpstreamError) this.#failure = { error, untilMs }
+        throw error
+      })
+      this.#failure = undefined
       return `Basic ${Buffer.from(`${source.username}:${password}`, 'utf8').toString('base64')}`
     })
   }

@@ -19,6 +19,8 @@ export const UPSTREAM_LIMITS = {
   /** One page of tags, for registries that ignore `n`: 100,000 tags of about 100 bytes. */
   tagsPageBytesMax: 16 * MiB,
   tokenBytesMax: 256 * KiB,
+  /** No server takes a longer header, and a thousand of them are kept. */
+  tokenCharactersMax: 32 * KiB,
   /** Of an answer that nobody wants; more than this and its connection is not used again. */
   unwantedBytesMax: 64 * KiB,
   redirectsMax: 5,
@@ -54,7 +56,7 @@ export const UPSTREAM_LIMITS = {
   tokenMarginMs: 30 * SECOND_MS,
   /** DESIGN part 4: after a 401, a new token at most once in this time. */
   tokenRenewalMs: MINUTE_MS,
-  /** A refusal of the token service is believed this long. */
+  /** A refusal of the token service is believed this long, and that a file or a command gives no password. */
   tokenDeniedMs: 10 * SECOND_MS,
   tokensMax: 1000,
   /** Upstreams, and credentials of one upstream, whose state is kept. */
@@ -66,6 +68,9 @@ export const UPSTREAM_LIMITS = {
   passwordCommandMs: 10 * SECOND_MS,
   passwordBytesMax: 64 * KiB,
 } as const
+
+/** RFC 1035, 2.3.4, as text. A longer one can only fill messages and logs. */
+export const hostCharactersMax = 253
 
 /** A tags list of this length was cut short. */
 export const tagsMax = 100_000

@@ -1,6 +1,7 @@
 /** Where an organization's password may be sent: the attack is a realm that names the attacker's own server. */
 import { isIP } from 'node:net'
 import { getDomain } from 'tldts'
+import { hostCharactersMax } from './limits.ts'
 
 export type RealmQuestion = {
   realm: URL
@@ -14,6 +15,7 @@ export type RealmQuestion = {
  * Anonymous questions hold no secret, so the host does not matter to this one.
  */
 export function mayAskRealm({ realm, upstream }: Pick<RealmQuestion, 'realm' | 'upstream'>): boolean {
+  if (realm.hostname.length > hostCharactersMax) return false
   if (realm.username !== '' || realm.password !== '') return false
   return realm.protocol === 'https:' || (realm.protocol === 'http:' && upstream.protocol === 'http:')
 }

@@ -1,5 +1,6 @@
 /** Redirects, followed by hand: each hop is judged, and the credentials do not follow to strangers. */
 import { protocolError } from './errors.ts'
+import { hostCharactersMax } from './limits.ts'
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 
@@ -16,7 +17,8 @@ export function resolveRedirect(location: string | undefined, seen: readonly URL
   const from = seen.at(-1)
   if (from === undefined) throw new TypeError('cannot redirect from nowhere')
   const next = location === undefined || !URL.canParse(location, from) ? undefined : new URL(location, from)
-  if (next === undefined) throw protocolError(from.host, 'redirected without saying where to')
+  if (next === undefined || next.hostname.length > hostCharactersMax)
+    throw protocolError(from.host, 'redirected without saying where to')
   next.hash = ''
   if (next.protocol !== 'https:' && next.protocol !== 'http:') {
     throw protocolError(from.host, 'redirected to something that is not HTTP')

@@ -7,11 +7,13 @@ import { ConnectionPools } from './connection-pools.ts'
 import { UPSTREAM_LIMITS } from './limits.ts'
 import { type Token, TokenIssuer } from './token-issuer.ts'
 import { Transport } from './transport.ts'
+import type { UpstreamEvent } from './upstream-event.ts'
 
 const clock = () => 1_000_000
 
 async function start(t: TestContext, body: string, status = 200) {
   const asked: string[] = []
+  const events: UpstreamEvent[] = []
   const server = createServer((request, response) => {
     asked.push(`${request.url}`)
     response.writeHead(status, { 'content-type': 'application/json' }).end(body)
@@ -25,14 +27,22 @@ async function start(t: TestContext, body: string, status = 200) {
     server.close()
   })
   const transport = new Transport({ pools, limits, userAgent: 'entrepot/test' })
-  const shared = { transport, clock, limits, observe: () => {}, upstream: url, caPem: undefined, realmHosts: [] }
+  const shared = {
+    transport,
+    clock,
+    limits,
+    observe: (event: UpstreamEvent) => void events.push(event),
+    upstream: url,
+    caPem: undefined,
+    realmHosts: [],
+  }
   const issuer = new TokenIssuer(shared)
   const fetch = (request: object = {}): Promise<Token> =>
     issuer.fetch(
       { realm: `${url.origin}/token`, service: 'quay.io', scope: 'repository:a/b:pull', ...request },
       undefined,
     )
-  return { fetch, asked }
+  return { fetch, asked, events, origin: url.origin }
 }
 
 test('service and scope are added to what the realm has already', async (t) => {
@@ -66,3 +76,26 @@ for (const [body, token, lifetimeMs] of BODIES) {
     else assert.deepEqual(await fetch(), { token, lifetimeMs })
   })
 }
+
+test('a token that no server would take back is refused, and not kept', async (t) => {
+  const { tokenCharactersMax } = UPSTREAM_LIMITS
+  const fits = await start(t, JSON.stringify({ token: 'x'.repeat(tokenCharactersMax) }))
+  assert.equal((await fits.fetch()).token.length, tokenCharactersMax)
+  const { fetch } = await start(t, JSON.stringify({ token: 'x'.repeat(tokenCharactersMax + 1) }))
+  await assert.rejects(fetch(), { failure: 'protocol', message: /token of more than/ })
+})
+
+test('a realm is counted under its upstream: an upstream that names another with each answer makes no metrics of them', async (t) => {
+  const { fetch, events } = await start(t, '{"token":"x"}')
+  await fetch()
+  const { port } = new URL((await start(t, '')).origin)
+  await fetch({ realm: `http://localhost:${port}/token` }).catch(() => {})
+  assert.deepEqual(new Set(events.map((event) => event.host)).size, 1)
+})
+
+test('a realm whose name is longer than names can be is refused, and not repeated', async (t) => {
+  const { fetch } = await start(t, '{"token":"x"}')
+  await assert.rejects(fetch({ realm: `http://${'x'.repeat(10_000)}.example/token` }), (error: Error) => {
+    return error.message.length < 300
+  })
+})

@@ -51,7 +51,8 @@ export class TokenIssuer {
     if (request.scope !== '') realm.searchParams.set('scope', request.scope)
     const isTrusted = mayCarryCredentials({ realm, upstream, realmHosts })
     const started = monotonicMs()
-    const event = { event: 'request', host: realm.host, kind: 'token' } as const
+    // Not the realm's host: an upstream names another with each answer, and each name is a series of the metrics.
+    const event = { event: 'request', host: upstream.host, kind: 'token' } as const
     let status: number | undefined
     try {
       const answer = await this.#ask(realm, isTrusted ? basic : undefined)
@@ -121,6 +122,9 @@ function parseToken(bytes: Buffer, host: string, limits: UpstreamLimits): Token 
   const token = [document['token'], document['access_token']].find((value) => typeof value === 'string' && value !== '')
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
     throw protocolError(host, 'answered a question for a token without one')
+  }
+  if (token.length > limits.tokenCharactersMax) {
+    throw protocolError(host, `gave a token of more than ${limits.tokenCharactersMax} characters`)
   }
   const seconds = document['expires_in']
   const isLifetime = typeof seconds === 'number' && Number.isFinite(seconds) && seconds > 0

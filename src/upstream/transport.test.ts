@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { loopbackCertificate } from '../../test/fakes/certificate.ts'
 import { blob, image } from '../../test/fakes/content.ts'
 import { type FakeUpstream, startFakeUpstream } from '../../test/fakes/fake-upstream.ts'
 import { assertFails, configOf, digest, named, openUpstreamClient, ref } from '../../test/fakes/upstream-client.ts'
+import { everyMs } from '../base/timers.ts'
 import type { Upstream } from '../oci/registry.ts'
 
 const NAME = named('library/alpine')
@@ -214,4 +214,40 @@ test('a name that DNS does not know is an outage', async (t) => {
   const upstream = pool.open({ ...config, credentials: { kind: 'anonymous' } })
   const error = await assertFails(upstream.resolveManifest(NAME, TAG), 'unreachable', true)
   assert.match(error.message, /no-such-host\.invalid: DNS/)
+})
+
+/** A server that begins an answer and goes on for ever, a little at a time. */
+async function startTrickle(t: TestContext, begin: string, piece: string): Promise<string> {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('data', () => {
+      socket.write(begin)
+      const timer = everyMs(5, () => void socket.write(piece))
+      socket.once('close', () => timer.cancel())
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+test('an upstream that sends interim answers for ever is out of time like one that sends nothing', async (t) => {
+  const host = await startTrickle(t, '', 'HTTP/1.1 103 Early Hints\r\n\r\n')
+  const { pool } = openUpstreamClient(t, { limits: { headersMs: 50, connectMs: 50, blobHeadersMs: 50 } })
+  const upstream = pool.open({ scheme: 'http', host, caPem: undefined, credentials: { kind: 'anonymous' } })
+  await assertFails(upstream.getManifest(NAME, TAG), 'timeout', true)
+  await assertFails(upstream.openBlob(NAME, digest(LAYER.digest)), 'timeout', true)
+})
+
+test('an answer that nobody wants and that never ends does not keep its turn', async (t) => {
+  const host = await startTrickle(t, 'HTTP/1.1 404 Not Found\r\ncontent-length: 60000\r\n\r\n', 'x')
+  const { pool } = openUpstreamClient(t, { limits: { documentMs: 50, manifestRequestsMax: 1 } })
+  const upstream = pool.open({ scheme: 'http', host, caPem: undefined, credentials: { kind: 'anonymous' } })
+  await assertFails(upstream.getManifest(NAME, TAG), 'not_found')
+  await assertFails(upstream.getManifest(NAME, TAG), 'not_found')
 })

@@ -1,6 +1,7 @@
 /** One question over HTTP, with its redirects: no authentication, no meaning of statuses. */
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { afterMs } from '../base/timers.ts'
 import type { AnswerHeaders } from './bounded-body.ts'
 import type { ConnectionPools } from './connection-pools.ts'
 import { type FailurePlace, toUpstreamError } from './errors.ts'
@@ -88,7 +89,7 @@ export class Transport {
   ): Promise<Dispatcher.ResponseData> {
     for (let isRetry = false; ; isRetry = true) {
       try {
-        return await this.#send(question, url, isHome)
+        return await this.#send(question, url, isHome, place)
       } catch (error) {
         if (question.signal?.aborted === true) throw question.signal.reason
         // A kept connection that the upstream closed while we wrote to it: nothing of an answer came, and GET and
@@ -98,7 +99,26 @@ export class Transport {
     }
   }
 
-  #send(question: Question, url: URL, isHome: boolean): Promise<Dispatcher.ResponseData> {
+  /**
+   * undici's time for the headers begins anew with each interim answer (1xx), of which an upstream may send any number;
+   * so there is a time for the whole exchange up to the headers.
+   */
+  async #send(question: Question, url: URL, isHome: boolean, place: FailurePlace): Promise<Dispatcher.ResponseData> {
+    const deadline = new AbortController()
+    const { connectMs } = this.#limits
+    const timer = afterMs(question.headersMs + this.#limits.headersMs + 2 * connectMs, () => {
+      deadline.abort(toUpstreamError({ code: 'UND_ERR_HEADERS_TIMEOUT' }, place))
+    })
+    try {
+      const { signal } = question
+      const ended = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal])
+      return await this.#request(question, url, isHome, ended)
+    } finally {
+      timer.cancel()
+    }
+  }
+
+  #request(question: Question, url: URL, isHome: boolean, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
     const dispatcher = this.#pools.find(url, { caPem: question.caPem, isForeign: !isHome || !question.isRegistry })
     const headers: Record<string, string> = {
       'user-agent': this.#userAgent,
@@ -114,7 +134,7 @@ export class Transport {
       headers,
       headersTimeout: question.headersMs,
       bodyTimeout: this.#limits.bodyIdleMs,
-      signal: question.signal ?? null,
+      signal,
     })
   }
 }
@@ -125,6 +145,9 @@ function schemeOf(url: URL): 'https' | 'http' {
 
 function discard(body: Readable, limits: UpstreamLimits): void {
   if (!('dump' in body) || typeof body.dump !== 'function') return void body.destroy()
+  // A body may come so slowly that it is never idle and never over.
+  const timer = afterMs(limits.documentMs, () => body.destroy())
+  body.once('close', () => timer.cancel())
   const dumped: Promise<unknown> = body.dump({ limit: limits.unwantedBytesMax })
   dumped.catch(() => {}) // Nobody wanted it: its failure says nothing about the question.
 }

@@ -42,11 +42,19 @@ test('with no file and no environment everything has its default', () => {
     databaseSecretKey: undefined,
     secretKeyFile: join(data, 'secret.key'),
     minimumFreeBytes: undefined,
+    storageLimitBytes: undefined,
     featureProxyCache: true,
     featureProxyCacheBlobDownload: true,
     featureAnonymousAccess: true,
     featureUserInitialize: false,
     featureSuperusersFullAccess: true,
+    featureQuotaManagement: true,
+    featureEditQuota: true,
+    featureOrganizationAdminsEditQuota: false,
+    defaultSystemRejectQuotaBytes: undefined,
+    featureGarbageCollection: true,
+    garbageCollectionMs: 30_000,
+    featureChangeTagExpiration: true,
     superUsers: [],
     globalReadonlySuperUsers: [],
     defaultTagExpirationSeconds: 14 * 86_400,
@@ -150,9 +158,9 @@ test('the variables that Kubernetes sets for a service named entrepot are no set
 })
 
 test("Quay's keys that mean nothing here are accepted, each with one notice", () => {
-  const config = loadText('FEATURE_QUOTA_MANAGEMENT: true\nBUILDLOGS_REDIS: {host: redis, password: hunter2}')
+  const config = loadText('FEATURE_USER_CREATION: true\nBUILDLOGS_REDIS: {host: redis, password: hunter2}')
   assert.deepEqual(config.notices, [
-    'FEATURE_QUOTA_MANAGEMENT: a setting of Quay that has no effect yet',
+    'FEATURE_USER_CREATION: a setting of Quay that has no effect yet',
     'BUILDLOGS_REDIS: a setting of Quay that has no meaning here',
   ])
 })
@@ -263,6 +271,25 @@ test('durations and sizes are read as Quay and people write them', () => {
   assert.equal(loadText('MINIMUM_FREE_BYTES: 500 MB').minimumFreeBytes, 500_000_000)
   for (const wrong of ['TOKEN_LIFETIME: 1s', 'TOKEN_LIFETIME: -1', 'TOKEN_LIFETIME: 1y', 'MINIMUM_FREE_BYTES: 1 QB']) {
     assert.equal(mistakesOf(() => loadText(wrong)).length, 1, wrong)
+  }
+})
+
+test('limits of space are sizes, and nothing that would refuse everything', () => {
+  const config = loadText(
+    'DEFAULT_SYSTEM_REJECT_QUOTA_BYTES: 10 GiB\nSTORAGE_LIMIT_BYTES: 1 TB\nGARBAGE_COLLECTION_FREQUENCY: 5',
+  )
+  assert.equal(config.defaultSystemRejectQuotaBytes, 10 * 1024 ** 3)
+  assert.equal(config.storageLimitBytes, 1e12)
+  assert.equal(config.garbageCollectionMs, 5000)
+  assert.equal(loadText('DEFAULT_SYSTEM_REJECT_QUOTA_BYTES: 0').defaultSystemRejectQuotaBytes, undefined)
+  const wrong = [
+    'STORAGE_LIMIT_BYTES: 0',
+    'STORAGE_LIMIT_BYTES: 8 PiB',
+    'STORAGE_LIMIT_BYTES: -1',
+    'STORAGE_LIMIT_BYTES: 1.5',
+  ]
+  for (const yaml of [...wrong, 'GARBAGE_COLLECTION_FREQUENCY: 0', 'GARBAGE_COLLECTION_FREQUENCY: 30s']) {
+    assert.equal(mistakesOf(() => loadText(yaml)).length, 1, yaml)
   }
 })
 

@@ -7,6 +7,7 @@ import { MiB, SECOND_MS } from '../base/units.ts'
 import { nearestKey } from './nearest-key.ts'
 import { QUAY_KEYS_WITHOUT_EFFECT_YET, QUAY_KEYS_WITHOUT_MEANING } from './quay-keys.ts'
 import { ENVIRONMENT, SETTINGS, type Setting, type SettingKey, type SettingValues } from './schema.ts'
+import { credentialsOf, type UpstreamCredential } from './upstream-credentials.ts'
 import { isListenHost, isProxyUri } from './values.ts'
 import { parseYamlText } from './yaml-text.ts'
 
@@ -15,22 +16,6 @@ export const configFileBytesMax = MiB
 const mistakesMax = 100
 
 export type Environment = Readonly<Record<string, string | undefined>>
-
-/**
- * An operator-given credential of an organization's upstream. It is for the one `registry`: whoever administers the
- * organization may point it elsewhere, and must not thereby learn the operator's password. For the same reason only the
- * operator can let it go over plain HTTP (`insecure`), or over TLS that the organization's own certificate vouches for
- * (`organizationCa`).
- */
-export type UpstreamCredential = {
-  readonly registry: string
-  readonly username: string
-  readonly insecure: boolean
-  readonly organizationCa: boolean
-} & (
-  | { readonly kind: 'file'; readonly passwordFile: string }
-  | { readonly kind: 'command'; readonly passwordCommand: readonly string[] }
-)
 
 /** Everything the server is told from outside. Paths are absolute, units stand in the names. */
 export type Config = {
@@ -55,11 +40,21 @@ export type Config = {
   readonly secretKeyFile: string
   /** Undefined: 5 % of the disk, at least 1 GiB. */
   readonly minimumFreeBytes: number | undefined
+  /** Of the whole store; undefined: as far as the disk goes. */
+  readonly storageLimitBytes: number | undefined
   readonly featureProxyCache: boolean
   readonly featureProxyCacheBlobDownload: boolean
   readonly featureAnonymousAccess: boolean
   readonly featureUserInitialize: boolean
   readonly featureSuperusersFullAccess: boolean
+  readonly featureQuotaManagement: boolean
+  readonly featureEditQuota: boolean
+  readonly featureOrganizationAdminsEditQuota: boolean
+  /** The limit of organizations without a quota; undefined: none. */
+  readonly defaultSystemRejectQuotaBytes: number | undefined
+  readonly featureGarbageCollection: boolean
+  readonly garbageCollectionMs: number
+  readonly featureChangeTagExpiration: boolean
   readonly superUsers: readonly string[]
   readonly globalReadonlySuperUsers: readonly string[]
   readonly defaultTagExpirationSeconds: number
@@ -339,11 +334,19 @@ function buildConfig(settings: SettingValues, loading: Loading, around: Surround
     databaseSecretKey: settings.DATABASE_SECRET_KEY,
     secretKeyFile: join(around.dataFolder, 'secret.key'),
     minimumFreeBytes: settings.MINIMUM_FREE_BYTES,
+    storageLimitBytes: settings.STORAGE_LIMIT_BYTES,
     featureProxyCache: settings.FEATURE_PROXY_CACHE,
     featureProxyCacheBlobDownload: settings.FEATURE_PROXY_CACHE_BLOB_DOWNLOAD,
     featureAnonymousAccess: settings.FEATURE_ANONYMOUS_ACCESS,
     featureUserInitialize: settings.FEATURE_USER_INITIALIZE,
     featureSuperusersFullAccess: settings.FEATURE_SUPERUSERS_FULL_ACCESS,
+    featureQuotaManagement: settings.FEATURE_QUOTA_MANAGEMENT,
+    featureEditQuota: settings.FEATURE_EDIT_QUOTA,
+    featureOrganizationAdminsEditQuota: settings.FEATURE_ORGANIZATION_ADMINS_EDIT_QUOTA,
+    defaultSystemRejectQuotaBytes: settings.DEFAULT_SYSTEM_REJECT_QUOTA_BYTES || undefined,
+    featureGarbageCollection: settings.FEATURE_GARBAGE_COLLECTION,
+    garbageCollectionMs: settings.GARBAGE_COLLECTION_FREQUENCY * SECOND_MS,
+    featureChangeTagExpiration: settings.FEATURE_CHANGE_TAG_EXPIRATION,
     superUsers: Object.freeze(settings.SUPER_USERS),
     globalReadonlySuperUsers: Object.freeze(settings.GLOBAL_READONLY_SUPER_USERS),
     defaultTagExpirationSeconds: settings.DEFAULT_TAG_EXPIRATION,
@@ -366,20 +369,4 @@ function hostnameOf(host: string, port: number, scheme: 'http' | 'https'): strin
   const isHere = isLoopbackHost(host) || host === '0.0.0.0' || host === '::'
   const name = isHere ? 'localhost' : isIPv6(host) ? `[${host}]` : host
   return port === (scheme === 'https' ? 443 : 80) ? name : `${name}:${port}`
-}
-
-function credentialsOf(
-  rows: SettingValues['UPSTREAM_CREDENTIALS'],
-  path: (value: string) => string,
-): ReadonlyMap<string, UpstreamCredential> {
-  const credentials = new Map<string, UpstreamCredential>()
-  for (const [organization, row] of Object.entries(rows)) {
-    const { registry, username, insecure, organization_ca: organizationCa } = row
-    const { password_file: file, password_command: command } = row
-    const shared = { registry, username, insecure, organizationCa }
-    if (file !== undefined) credentials.set(organization, { ...shared, kind: 'file', passwordFile: path(file) })
-    else if (command !== undefined)
-      credentials.set(organization, { ...shared, kind: 'command', passwordCommand: command })
-  }
-  return credentials
 }

@@ -116,6 +116,13 @@ export const SETTINGS = {
     fallbackText: '5 % of the disk, at least 1 GiB',
     sentence: 'With less than this free on the disk nothing new is cached, and pulls stream straight through.',
   }),
+  STORAGE_LIMIT_BYTES: optional({
+    value: values.positiveByteSize,
+    unit: 'bytes, or such as `500 GiB`',
+    fallbackText: 'none: as far as `MINIMUM_FREE_BYTES` lets it grow',
+    sentence:
+      'The most that the blobs of all organizations together may take; what was used least recently goes first.',
+  }),
   FEATURE_PROXY_CACHE: feature(true, 'Organizations can cache an upstream; when off, the API of that answers 404.'),
   FEATURE_PROXY_CACHE_BLOB_DOWNLOAD: feature(
     true,
@@ -130,6 +137,36 @@ export const SETTINGS = {
     'While there is no user, anyone may create the first; when off, only from loopback or with the set-up token.',
   ),
   FEATURE_SUPERUSERS_FULL_ACCESS: feature(true, 'Superusers may read and change every organization.'),
+  FEATURE_QUOTA_MANAGEMENT: feature(
+    true,
+    'Organizations can have storage quotas; when off, there are no limits, and their API answers 404.',
+  ),
+  FEATURE_EDIT_QUOTA: feature(true, 'Quotas can be changed by the API; when off, they can only be read.'),
+  FEATURE_ORGANIZATION_ADMINS_EDIT_QUOTA: setting({
+    value: values.flag,
+    unit: 'true or false',
+    fallback: false,
+    sentence: 'Administrators of an organization may change its quota too; when off, only superusers may.',
+  }),
+  DEFAULT_SYSTEM_REJECT_QUOTA_BYTES: setting({
+    origin: 'quay',
+    value: values.byteSize,
+    unit: 'bytes, or such as `10 GiB`',
+    fallback: 0,
+    sentence: 'The limit of organizations that have no quota of their own; 0 is none.',
+  }),
+  FEATURE_GARBAGE_COLLECTION: feature(
+    true,
+    'What has expired, and is not in a Time Machine any more, is removed; when off, only eviction frees space.',
+  ),
+  GARBAGE_COLLECTION_FREQUENCY: setting({
+    origin: 'quay',
+    value: values.wholeNumber(1, 86_400),
+    unit: 'seconds',
+    fallback: 30,
+    sentence: 'How often what has expired is looked for.',
+  }),
+  FEATURE_CHANGE_TAG_EXPIRATION: feature(true, 'The Time Machine window of an organization can be changed.'),
   SUPER_USERS: setting({
     origin: 'quay',
     value: userNames,

@@ -1,7 +1,7 @@
 /** What a setting's value may be. Messages say what is expected and never repeat the value: it can be a secret. */
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
-import { GiB, KiB, MiB } from '../base/units.ts'
+import { parseByteSize } from '../base/byte-size.ts'
 import { isOrganizationName } from '../oci/repository-name.ts'
 import { isNotAnUpstreamName, parseUpstreamName } from '../oci/upstream-name.ts'
 
@@ -11,18 +11,6 @@ const listEntriesMax = 1000
 const secondsMax = 100 * 366 * 86_400
 
 const SECONDS_PER_UNIT = { s: 1, m: 60, h: 3600, d: 86_400, w: 7 * 86_400 } as const
-const BYTES_PER_UNIT = {
-  B: 1,
-  KiB,
-  MiB,
-  GiB,
-  TiB: 1024 * GiB,
-  KB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-} as const
-
 export const flag = z.boolean({ error: 'expected true or false' })
 
 /** Text that `accepts` accepts; `expected` ends the message. */
@@ -66,12 +54,14 @@ export function duration(minimumSeconds = 0, maximumSeconds = secondsMax): z.Zod
 }
 
 /** Bytes, from a whole number of them or from text such as `500 MB` or `2 GiB`. */
-export const byteSize: z.ZodType<number> = converted(
-  'a number of bytes, or a size such as 500 MB or 2 GiB',
-  (value) => {
-    const bytes = typeof value === 'number' ? value : parseByteSize(value)
-    return isWhole(bytes) && bytes >= 0 ? bytes : undefined
-  },
+export const byteSize: z.ZodType<number> = converted('a number of bytes, or a size such as 500 MB or 2 GiB', (value) =>
+  byteSizeOf(value, 0),
+)
+
+/** The same, and not nothing. */
+export const positiveByteSize: z.ZodType<number> = converted(
+  'a number of bytes above 0, or a size such as 500 MB or 2 GiB',
+  (value) => byteSizeOf(value, 1),
 )
 
 /** Quay's durations to seconds; undefined when the text is none. */
@@ -82,10 +72,9 @@ export function parseDuration(value: unknown): number | undefined {
     : Number(count) * SECONDS_PER_UNIT[unit as keyof typeof SECONDS_PER_UNIT]
 }
 
-function parseByteSize(value: unknown): number | undefined {
-  const [, count, unit] = (typeof value === 'string' && /^(\d{1,15}(?:\.\d{1,3})?) ?([KMGT]?i?B)$/.exec(value)) || []
-  if (count === undefined || unit === undefined || !Object.hasOwn(BYTES_PER_UNIT, unit)) return undefined
-  return Math.round(Number(count) * BYTES_PER_UNIT[unit as keyof typeof BYTES_PER_UNIT])
+function byteSizeOf(value: unknown, minimum: number): number | undefined {
+  const bytes = typeof value === 'string' ? parseByteSize(value) : value
+  return isWhole(bytes) && bytes >= minimum ? bytes : undefined
 }
 
 function isWhole(value: unknown): value is number {

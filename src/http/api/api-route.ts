@@ -40,7 +40,7 @@ export function apiRoute<Schema extends z.ZodType>(route: {
   return { ...rest, handle: (call) => handle({ ...call, body: parseBody(route.body, call.body) }) }
 }
 
-const ALL_METHODS: readonly HTTPMethods[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+export const ALL_METHODS: readonly HTTPMethods[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 
 /** Register routes, and 405 for the other methods of their paths. */
 export function registerRoutes(fastify: FastifyInstance, admin: Admin, routes: readonly ApiRoute[]): void {

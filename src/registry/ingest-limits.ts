@@ -4,6 +4,8 @@ import { KiB, MINUTE_MS, MiB, SECOND_MS } from '../base/units.ts'
 export const INGEST_LIMITS = {
   /** What is hashed, written and handed on at once. */
   blockBytes: 256 * KiB,
+  /** What may arrive while the draft is being made. */
+  earlyBytesMax: 256 * KiB,
   /** Blocks kept in memory for readers that keep up: 4 MiB an ingest. */
   ringBlocksMax: 16,
   /** Blocks on their way to the disk; then the upstream is paused. Fewer than the ring holds. */

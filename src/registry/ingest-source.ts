@@ -4,6 +4,7 @@ import { UpstreamError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Upstream, UpstreamBlob } from '../oci/registry.ts'
 import type { RepositoryName } from '../oci/repository-name.ts'
+import { EarlyBytes } from './ingest-early-bytes.ts'
 import { type BlobEvents, type Delay, INGEST_LIMITS } from './ingest-limits.ts'
 
 export interface Intake {
@@ -33,6 +34,7 @@ export class IngestSource {
   #fruitlessTries = 0
   #sizeBytes: number | undefined
   #body: Readable | undefined
+  #early: EarlyBytes | undefined
   /** A body that is destroyed may take its time to close; who stops does not wait for it. */
   #endDrain: ((reason: Error) => void) | undefined
 
@@ -94,6 +96,7 @@ export class IngestSource {
     const blob = await this.#open(undefined)
     try {
       this.#checkFirst(blob)
+      this.#early = new EarlyBytes(blob.body)
       await this.#options.intake.opened(this.#sizeBytes)
       return blob
     } catch (error) {
@@ -146,22 +149,28 @@ export class IngestSource {
   #drain(blob: UpstreamBlob): Promise<Error | undefined> {
     const { body } = blob
     if (this.#stop.signal.aborted) body.destroy()
-    if (body.errored !== null || body.destroyed) return Promise.resolve(body.errored ?? new Error('the body was lost'))
     const { promise, resolve, reject } = Promise.withResolvers<Error | undefined>()
     let skipBytes = this.#receivedBytes - blob.start
+    let isWrong = false
     const onData = (chunk: Uint8Array) => {
+      if (isWrong) return
       const fresh = skipBytes === 0 ? chunk : chunk.subarray(skipBytes)
       skipBytes -= chunk.byteLength - fresh.byteLength
       if (fresh.byteLength === 0) return
       try {
         if (!this.#take(fresh)) body.pause()
       } catch (error) {
+        isWrong = true
         reject(error)
         body.destroy()
       }
     }
     this.#body = body
     this.#endDrain = resolve
+    this.#early?.handTo(onData)
+    this.#early = undefined
+    if (body.readableEnded) resolve(undefined)
+    else if (body.errored !== null || body.destroyed) resolve(body.errored ?? new Error('the body was lost'))
     body.on('data', onData)
     body.once('end', () => resolve(undefined))
     body.once('error', (error: Error) => resolve(error))

@@ -186,7 +186,7 @@ test('a slow client stalls nobody, a vanished one cancels nothing, and one that 
   assert.ok(fast.bytes.equals(BIG))
   await gone.piped
   await rig.ingests.drain()
-  assert.ok(slow.sink.length <= 256 * KiB)
+  assert.ok(slow.sink.length <= MiB, 'it took what had come before it was stuck')
   stall.resolve()
   await slow.piped
   assert.ok(slow.sink.bytes().equals(BIG))

@@ -6,6 +6,8 @@ export class FaultyBlobStore implements BlobStore {
   readonly #inner: BlobStore
   /** Drafts cannot be made. */
   failCreate = false
+  /** Drafts are made only after it. */
+  slowCreate: Promise<void> | undefined
   /** Writes at this position and after it fail, as on a full disk. */
   fullFrom = Number.POSITIVE_INFINITY
   failPublish = false
@@ -47,6 +49,7 @@ export class FaultyBlobStore implements BlobStore {
 
   async create(): Promise<BlobDraft> {
     if (this.failCreate) throw Object.assign(new Error('EROFS: read-only file system'), { code: 'EROFS' })
+    await this.slowCreate
     const draft = await this.#inner.create()
     this.openFiles += 1
     return {

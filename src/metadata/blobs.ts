@@ -1,9 +1,11 @@
 /** Stored bytes, which organization may have them, and which manifests name them. */
 import { sql } from 'kysely'
 import type { Digest } from '../oci/digest.ts'
+import { inBatches } from './batches.ts'
 import type { Db } from './db.ts'
 import { HotStatement } from './hot-statement.ts'
-import { chargeItems, dischargeItems, lockUsage } from './ledger.ts'
+import { changeCharge, chargeItems, dischargeItems, lockCharge, lockUsage } from './ledger.ts'
+import { endFulfilledReservations, openReservation } from './reservations.ts'
 import { fromFlag } from './values.ts'
 
 /** What is known of a digest in one repository. */
@@ -112,13 +114,15 @@ export type Publication = {
 /**
  * The store holds it (bytes-before-rows), and the organization may have it and wants it no longer: what was reserved
  * is stored. Idempotent. False, and nothing changes, when the organization is of another generation by now or gone,
- * or when nothing was reserved and it does not fit.
+ * when no manifest of it names the blob (any more), or when nothing was reserved and it does not fit.
  */
 export async function publishBlob(tx: Db, fields: Publication): Promise<boolean> {
   const { organizationId, digest } = fields
   const usage = await lockUsage(tx, organizationId)
   if (usage === undefined || usage.generation !== fields.generation) return false
+  if (!(await isNamed(tx, organizationId, digest))) return false
   if (!(await storeCharged(tx, fields, usage.chargeBytes))) return false
+  await endFulfilledReservations(tx, organizationId, digest)
   await insertBlob(tx, fields)
   await tx.deleteFrom('garbage').where('digest', '=', digest).execute()
   await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).where('digest', '=', digest).execute()
@@ -185,29 +189,180 @@ async function changeStoreUsage(tx: Db, bytes: number): Promise<void> {
     .execute()
 }
 
-/** Take from an organization its right to everything that is stored, and all that is wanted for it; bytes stay. */
+/** A manifest of one of these repositories that names the blob, the youngest, and the size that it gives. */
+export async function findNamingManifest(
+  db: Db,
+  repositoryIds: readonly number[],
+  blobDigest: string,
+): Promise<{ manifestId: number; repositoryId: number; digest: Digest; sizeBytes: number } | undefined> {
+  if (repositoryIds.length === 0) return undefined
+  const row = await db
+    .selectFrom('manifest_blob')
+    .innerJoin('manifest', 'manifest.id', 'manifest_blob.manifest_id')
+    .select(['manifest.id', 'manifest.repository_id', 'manifest.digest', 'manifest_blob.size_bytes'])
+    .where('manifest_blob.repository_id', 'in', repositoryIds)
+    .where('manifest_blob.digest', '=', blobDigest)
+    .where('manifest_blob.has_urls', '=', 0)
+    .orderBy('manifest.id', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  if (row === undefined) return undefined
+  const { id: manifestId, repository_id: repositoryId, size_bytes: sizeBytes } = row
+  return { manifestId, repositoryId, digest: row.digest as Digest, sizeBytes }
+}
+
+async function isNamed(db: Db, organizationId: number, digest: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('manifest_blob')
+    .select('position')
+    .where('organization_id', '=', organizationId)
+    .where('digest', '=', digest)
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/**
+ * Take from an organization its right to every blob, and all that is reserved and wanted for it: its upstream has
+ * become another. The charge falls at once; rows in `blob` that nobody holds then are abandoned with the manifests of
+ * the former generation, which name them.
+ */
 export async function revokeBlobs(tx: Db, organizationId: number): Promise<void> {
-  await lockUsage(tx, organizationId)
-  await tx
-    .updateTable('ledger')
-    .set({ stored_at: null })
+  await lockCharge(tx, organizationId)
+  const sum = await tx
+    .selectFrom('ledger')
+    .select((eb) => eb.fn.sum<number | string | null>('size_bytes').as('bytes'))
     .where('organization_id', '=', organizationId)
     .where('kind', '=', 'blob')
-    .execute()
+    .executeTakeFirstOrThrow()
+  await tx.deleteFrom('reservation').where('organization_id', '=', organizationId).execute()
+  await tx.deleteFrom('ledger').where('organization_id', '=', organizationId).where('kind', '=', 'blob').execute()
+  await changeCharge(tx, organizationId, -Number(sum.bytes ?? 0))
   await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).execute()
 }
 
-/** The stored bytes are damaged or gone: nobody has them any more. Rows go before their bytes. */
-export async function forgetBlob(tx: Db, digest: string): Promise<void> {
+/**
+ * The stored bytes are damaged or gone: nobody has them any more, and whoever had them has their place reserved until
+ * they are fetched again. Rows go before their bytes.
+ */
+export async function forgetBlob(tx: Db, digest: string, nowMs: number): Promise<void> {
+  const locked = new Set<number>()
+  const lockHolders = async () => {
+    for (const { organizationId } of await listBlobHolders(tx, digest)) {
+      if (!locked.has(organizationId)) await lockCharge(tx, organizationId)
+      locked.add(organizationId)
+    }
+  }
+  await lockHolders()
   if (!(await lockBlob(tx, digest))) return
+  await lockHolders() // Those that came while we waited for the row; none can come now.
   await tx
     .updateTable('ledger')
     .set({ stored_at: null })
     .where('digest', '=', digest)
     .where('kind', '=', sql.lit('blob'))
     .execute()
+  for (const organizationId of locked) await reserveAgain(tx, organizationId, digest, nowMs)
   const row = await tx.deleteFrom('blob').where('digest', '=', digest).returning('size_bytes').executeTakeFirst()
   if (row !== undefined) await changeStoreUsage(tx, -row.size_bytes)
+}
+
+/** Through a manifest that names it, the youngest; what only manifests with `urls` name is not reserved. */
+async function reserveAgain(tx: Db, organizationId: number, digest: string, nowMs: number): Promise<void> {
+  const row = await tx
+    .selectFrom('manifest_blob')
+    .select((eb) => eb.fn.max('manifest_id').as('manifest_id'))
+    .where('organization_id', '=', organizationId)
+    .where('digest', '=', digest)
+    .where('has_urls', '=', 0)
+    .executeTakeFirst()
+  const manifestId = row?.manifest_id ?? undefined
+  if (manifestId === undefined) await dischargeItems(tx, organizationId, 'blob', [digest])
+  else await openReservation(tx, { organizationId, manifestId, nowMs })
+}
+
+/**
+ * Holders of these blobs have gone: those that nobody holds any more become garbage. Resolves to them, for the caller
+ * to unlink after the commit. Blobs that are held, or not stored, are passed over.
+ */
+export async function abandonBlobs(tx: Db, digests: readonly string[], nowMs: number): Promise<Digest[]> {
+  const garbage: { digest: string; size_bytes: number; created_at: number }[] = []
+  for (const batch of inBatches([...new Set(digests)].sort())) {
+    const locked = await tx
+      .updateTable('blob') // An update locks on both databases.
+      .set((eb) => ({ stored_at: eb.ref('stored_at') }))
+      .where('digest', 'in', batch)
+      .returning(['digest', 'size_bytes'])
+      .execute()
+    if (locked.length === 0) continue
+    // Asked when the rows are locked: who publishes meanwhile waits for us, and then begins a new row.
+    const held = await tx
+      .selectFrom('ledger')
+      .select('digest')
+      .distinct()
+      .where('kind', '=', sql.lit('blob'))
+      .where('stored_at', 'is not', null)
+      .where(
+        'digest',
+        'in',
+        locked.map((row) => row.digest),
+      )
+      .execute()
+    const heldDigests = new Set(held.map((row) => row.digest))
+    const free = locked.filter((row) => !heldDigests.has(row.digest))
+    garbage.push(...free.map((row) => ({ ...row, created_at: nowMs })))
+  }
+  for (const batch of inBatches(garbage)) {
+    await tx
+      .deleteFrom('blob')
+      .where(
+        'digest',
+        'in',
+        batch.map((row) => row.digest),
+      )
+      .execute()
+    await tx
+      .insertInto('garbage')
+      .values(batch)
+      .onConflict((conflict) => conflict.column('digest').doNothing())
+      .execute()
+  }
+  const bytes = garbage.reduce((sum, row) => sum + row.size_bytes, 0)
+  if (bytes > 0) await changeStoreUsage(tx, -bytes)
+  return garbage.map((row) => row.digest as Digest)
+}
+
+/** What is to be removed from the store, in the order of digests. */
+export async function listGarbage(
+  db: Db,
+  limit: number,
+): Promise<{ digest: Digest; sizeBytes: number; createdAtMs: number }[]> {
+  const rows = await db.selectFrom('garbage').selectAll().orderBy('digest').limit(limit).execute()
+  return rows.map((row) => ({
+    digest: row.digest as Digest,
+    sizeBytes: row.size_bytes,
+    createdAtMs: row.created_at,
+  }))
+}
+
+/** Whether it is still to be removed: nobody has published it again. */
+export async function isGarbage(db: Db, digest: string): Promise<boolean> {
+  const row = await db.selectFrom('garbage').select('digest').where('digest', '=', digest).executeTakeFirst()
+  return row !== undefined
+}
+
+/** Its bytes are gone. */
+export async function removeGarbage(tx: Db, digest: string): Promise<void> {
+  await tx.deleteFrom('garbage').where('digest', '=', digest).execute()
+}
+
+/** Bytes of all stored blobs, and what all organizations have reserved beside them. */
+export async function findStoreUsage(db: Db): Promise<{ blobBytes: number; reservedBytes: number }> {
+  const { rows } = await sql<{ blob_bytes: number | null; reserved_bytes: number | string | null }>`
+    select (select blob_bytes from store_usage where id = 1) as blob_bytes,
+      (select sum(size_bytes) from ledger where stored_at is null) as reserved_bytes
+  `.execute(db)
+  return { blobBytes: Number(rows[0]?.blob_bytes ?? 0), reservedBytes: Number(rows[0]?.reserved_bytes ?? 0) }
 }
 
 /**

@@ -35,6 +35,16 @@ export async function lockUsage(tx: Db, organizationId: number): Promise<LockedU
   return { chargeBytes: usage.charge_bytes, generation: organization.generation }
 }
 
+/** The same lock, also of an organization that is being deleted: its charge may fall. False when its row is gone. */
+export async function lockCharge(tx: Db, organizationId: number): Promise<boolean> {
+  const locked = await tx
+    .updateTable('usage')
+    .set((eb) => ({ charge_bytes: eb.ref('charge_bytes') }))
+    .where('organization_id', '=', organizationId)
+    .executeTakeFirst()
+  return locked.numUpdatedRows > 0n
+}
+
 /** The charge as it stands, without a lock. */
 export async function findChargeBytes(db: Db, organizationId: number): Promise<number> {
   const row = await db
@@ -43,6 +53,22 @@ export async function findChargeBytes(db: Db, organizationId: number): Promise<n
     .where('organization_id', '=', organizationId)
     .executeTakeFirst()
   return row?.charge_bytes ?? 0
+}
+
+/** What the organization is charged for a blob; undefined when it is not. */
+export async function findLedgerBlob(
+  db: Db,
+  organizationId: number,
+  digest: string,
+): Promise<{ sizeBytes: number; isStored: boolean } | undefined> {
+  const row = await db
+    .selectFrom('ledger')
+    .select(['size_bytes', 'stored_at'])
+    .where('organization_id', '=', organizationId)
+    .where('kind', '=', 'blob')
+    .where('digest', '=', digest)
+    .executeTakeFirst()
+  return row && { sizeBytes: row.size_bytes, isStored: row.stored_at !== null }
 }
 
 /** Those of the items, each digest once, that the ledger does not have: the need of DESIGN part 5, Admission. */
@@ -124,17 +150,83 @@ export async function dischargeItems(
   return bytes
 }
 
-/** The sum of the ledger, which the charge must equal at every instant. */
-export async function recountChargeBytes(db: Db, organizationId: number): Promise<number> {
+/** Bytes that are charged but not stored yet. */
+export async function findReservedBytes(db: Db, organizationId: number): Promise<number> {
   const row = await db
     .selectFrom('ledger')
-    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('size_bytes'), sql<number>`0`).as('bytes'))
+    .select((eb) => eb.fn.sum<number | string | null>('size_bytes').as('bytes'))
     .where('organization_id', '=', organizationId)
+    .where('stored_at', 'is', null)
     .executeTakeFirstOrThrow()
-  return Number(row.bytes)
+  return Number(row.bytes ?? 0)
 }
 
-async function changeCharge(tx: Db, organizationId: number, bytes: number): Promise<void> {
+/** Three numbers that are the same at every instant. */
+export type Recount = {
+  chargeBytes: number
+  /** The sum of the ledger. */
+  ledgerBytes: number
+  /** What the ledger should be: each manifest, each named blob that is stored, each that an open reservation holds. */
+  trueBytes: number
+}
+
+/** Count an organization anew, in one statement: it reads every row of it. */
+export async function recountUsage(db: Db, organizationId: number): Promise<Recount> {
+  const { rows } = await sql<Record<'charge' | 'ledger' | 'manifests' | 'stored' | 'reserved', number | string | null>>`
+    select
+      (select charge_bytes from usage where organization_id = ${organizationId}) as charge,
+      (select sum(size_bytes) from ledger where organization_id = ${organizationId}) as ledger,
+      (select sum(size_bytes) from (
+        select max(size_bytes) as size_bytes from manifest where organization_id = ${organizationId} group by digest
+      ) as sizes) as manifests,
+      (select sum(blob.size_bytes) from ledger join blob on blob.digest = ledger.digest
+        where ledger.organization_id = ${organizationId} and ledger.kind = 'blob' and ledger.stored_at is not null
+          and exists (
+            select 1 from manifest_blob
+            where manifest_blob.organization_id = ledger.organization_id and manifest_blob.digest = ledger.digest
+          )) as stored,
+      (select sum(size_bytes) from (
+        -- Manifests that lie may give one blob several sizes: the first of them reserved.
+        select coalesce(max(ledger.size_bytes), max(manifest_blob.size_bytes)) as size_bytes
+        from reservation
+          join manifest_blob on manifest_blob.manifest_id = reservation.manifest_id and manifest_blob.has_urls = 0
+          left join ledger on ledger.organization_id = reservation.organization_id and ledger.kind = 'blob'
+            and ledger.digest = manifest_blob.digest
+        where reservation.organization_id = ${organizationId}
+        group by manifest_blob.digest
+        having max(ledger.stored_at) is null
+      ) as sizes) as reserved
+  `.execute(db)
+  const of = (name: keyof (typeof rows)[number]) => Number(rows[0]?.[name] ?? 0)
+  return {
+    chargeBytes: of('charge'),
+    ledgerBytes: of('ledger'),
+    trueBytes: of('manifests') + of('stored') + of('reserved'),
+  }
+}
+
+/** What a repository's manifests and their blobs in the ledger weigh, each digest once; 0 for an empty one. */
+export async function repositorySizes(db: Db, repositoryIds: readonly number[]): Promise<Map<number, number>> {
+  const sizes = new Map(repositoryIds.map((id) => [id, 0]))
+  for (let from = 0; from < repositoryIds.length; from += rowsPerStatement) {
+    const ids = sql.join(repositoryIds.slice(from, from + rowsPerStatement))
+    const { rows } = await sql<{ repository_id: number; bytes: number | string }>`
+      select repository_id, sum(size_bytes) as bytes from manifest where repository_id in (${ids}) group by repository_id
+      union all
+      select repository_id, sum(size_bytes) as bytes from (
+        select distinct manifest_blob.repository_id, manifest_blob.digest, ledger.size_bytes
+        from manifest_blob join ledger on ledger.organization_id = manifest_blob.organization_id
+          and ledger.kind = 'blob' and ledger.digest = manifest_blob.digest
+        where manifest_blob.repository_id in (${ids})
+      ) as blobs group by repository_id
+    `.execute(db)
+    for (const row of rows) sizes.set(row.repository_id, (sizes.get(row.repository_id) ?? 0) + Number(row.bytes))
+  }
+  return sizes
+}
+
+/** Change the charge with rows of the ledger. Under the lock of `lockUsage`. */
+export async function changeCharge(tx: Db, organizationId: number, bytes: number): Promise<void> {
   if (bytes === 0) return
   await tx
     .updateTable('usage')

@@ -4,9 +4,12 @@ import { MiB } from '../base/units.ts'
 import type { Digest } from '../oci/digest.ts'
 import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
 import type { Manifest } from '../oci/registry.ts'
+import { inBatches } from './batches.ts'
 import type { Db } from './db.ts'
 import { laterExpiry, laterInstant } from './expiry.ts'
 import { HotStatement } from './hot-statement.ts'
+import { chargeItems, lockUsage } from './ledger.ts'
+import { refreshRoots } from './roots.ts'
 import type { ManifestTable } from './schema.ts'
 import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
 
@@ -29,6 +32,11 @@ export type StoredManifest = {
   expiresAtMs: number | undefined
 }
 
+/** The organization, or the generation of it to which the repository belongs, is gone: nothing is charged to it. */
+export class OrganizationGoneError extends Error {
+  override readonly name = 'OrganizationGoneError'
+}
+
 export type Holders = {
   /** Every index above it, at any depth. */
   manifestIds: number[]
@@ -36,9 +44,6 @@ export type Holders = {
   tags: { id: number; name: string; expiresAtMs: number | undefined }[]
   /** The ids of `tags`. */
 }
-
-/** Rows of one INSERT: SQLite takes 32766 parameters in a statement, PostgreSQL 65535. */
-const rowsPerInsert = 500
 
 /** More holders than this share a use only in part; an ordinary manifest has a few. */
 const holdersMax = 10_000
@@ -63,6 +68,8 @@ export async function findManifest(db: Db, repositoryId: number, digest: string)
  * Store a manifest with its children and blobs, in a transaction. Idempotent, also of several at once: a manifest that
  * is there keeps its bytes, and takes on `isByDigest` and the later expiry.
  * `depth` is one more than that of the deepest index that holds it; the caller throws when it is more than it allows.
+ * It is charged for itself, not for its blobs, and its root is derived anew. Takes the lock of `lockUsage`.
+ * Errors: OrganizationGoneError.
  */
 export async function storeManifest(
   tx: Db,
@@ -77,7 +84,7 @@ export async function storeManifest(
   },
 ): Promise<{ id: number; depth: number }> {
   const { repositoryId, manifest, parsed, nowMs } = fields
-  const organizationId = await organizationOf(tx, repositoryId)
+  const organizationId = await lockOrganizationOf(tx, repositoryId)
   const depth = 1 + (await depthOfHolders(tx, repositoryId, manifest.descriptor.digest))
   const inserted = await tx
     .insertInto('manifest')
@@ -99,13 +106,20 @@ export async function storeManifest(
     .onConflict((conflict) => conflict.columns(['repository_id', 'digest']).doNothing())
     .returning('id')
     .executeTakeFirst()
-  if (inserted === undefined) return touchStored(tx, fields, depth)
+  if (inserted === undefined) {
+    const touched = await touchStored(tx, fields, depth)
+    await refreshRoots(tx, [touched.id])
+    return touched
+  }
+  const item = { kind: 'manifest', digest: manifest.descriptor.digest, sizeBytes: manifest.bytes.byteLength } as const
+  await chargeItems(tx, organizationId, [item], nowMs)
   await insertChildren(tx, inserted.id, parsed)
   await insertBlobs(
     tx,
     { manifest_id: inserted.id, repository_id: repositoryId, organization_id: organizationId },
     parsed,
   )
+  await refreshRoots(tx, [inserted.id])
   return { id: inserted.id, depth }
 }
 
@@ -179,13 +193,35 @@ function holders(repositoryId: number, digest: string): RawBuilder<unknown> {
   `
 }
 
-async function organizationOf(tx: Db, repositoryId: number): Promise<number> {
+async function lockOrganizationOf(tx: Db, repositoryId: number): Promise<number> {
   const row = await tx
     .selectFrom('repository')
-    .select('organization_id')
+    .select(['organization_id', 'generation'])
     .where('id', '=', repositoryId)
-    .executeTakeFirstOrThrow()
-  return row.organization_id
+    .executeTakeFirst()
+  const usage = row && (await lockUsage(tx, row.organization_id))
+  if (usage?.generation === row?.generation && row !== undefined) return row.organization_id
+  throw new OrganizationGoneError(
+    `cannot store in repository ${repositoryId}: its organization or upstream has changed`,
+  )
+}
+
+/** How many blobs, without those that carry `urls`, each manifest lacks; only those that lack some. */
+export async function countMissingBlobs(db: Db, manifestIds: readonly number[]): Promise<Map<number, number>> {
+  const counts = new Map<number, number>()
+  for (const batch of inBatches(manifestIds)) {
+    const { rows } = await sql<{ manifest_id: number; missing: number }>`
+      select manifest_id, count(distinct digest) as missing from manifest_blob
+      where manifest_id in (${sql.join(batch)}) and has_urls = 0
+        and not exists (
+          select 1 from ledger where ledger.organization_id = manifest_blob.organization_id and ledger.kind = 'blob'
+            and ledger.digest = manifest_blob.digest and ledger.stored_at is not null
+        )
+      group by manifest_id
+    `.execute(db)
+    for (const row of rows) counts.set(row.manifest_id, row.missing)
+  }
+  return counts
 }
 
 async function depthOfHolders(tx: Db, repositoryId: number, digest: string): Promise<number> {
@@ -256,12 +292,6 @@ async function insertBlobs(
     has_urls: toFlag(blob.hasUrls),
   }))
   for (const batch of inBatches(rows)) await tx.insertInto('manifest_blob').values(batch).execute()
-}
-
-function inBatches<Row>(rows: readonly Row[]): Row[][] {
-  const batches: Row[][] = []
-  for (let from = 0; from < rows.length; from += rowsPerInsert) batches.push(rows.slice(from, from + rowsPerInsert))
-  return batches
 }
 
 function toStoredManifest(row: Selectable<ManifestTable>): StoredManifest {

@@ -1,8 +1,16 @@
 /** Organizations and their policies. */
 import type { Selectable, Updateable } from 'kysely'
-import { deleteRepositories, deleteSome, deleteTeamMembers, RowBudget } from './collection.ts'
+import {
+  deleteLedger,
+  deleteQuotaLimits,
+  deleteRepositories,
+  deleteSome,
+  deleteTeamMembers,
+  RowBudget,
+} from './collection.ts'
 import type { Db } from './db.ts'
 import { addJob } from './jobs.ts'
+import { lockCharge } from './ledger.ts'
 import { claimName } from './names.ts'
 import type { OrganizationTable } from './schema.ts'
 import { isUniqueViolation, transact } from './transaction.ts'
@@ -25,6 +33,8 @@ export type OrganizationSettings = {
   /** The host whose `?ns=` this organization answers. */
   mirrorHost: string | undefined
   caPem: string | undefined
+  /** Images that are larger than the quota are passed through uncached instead of refused. */
+  passesTooLarge: boolean
 }
 
 export type Organization = OrganizationSettings & {
@@ -147,11 +157,12 @@ export async function markOrganizationDeleted(db: Db, id: number, nowMs: number)
 }
 
 /**
- * Delete up to `rowsMax` rows of a deleted organization, at last its own; resolves to whether nothing is left.
- * Bytes are not touched: a blob that no organization holds any more stays in `blob` until it is collected.
+ * Delete about `rowsMax` rows of a deleted organization, at last its own; resolves to whether nothing is left. The
+ * charge falls with them, and blobs that no organization holds any more become garbage.
  */
-export async function collectOrganizationStep(db: Db, id: number, rowsMax: number): Promise<boolean> {
+export async function collectOrganizationStep(db: Db, id: number, rowsMax: number, nowMs: number): Promise<boolean> {
   return transact(db, async (tx) => {
+    await lockCharge(tx, id)
     const isDeleted = await tx
       .selectFrom('organization')
       .select('id')
@@ -159,29 +170,42 @@ export async function collectOrganizationStep(db: Db, id: number, rowsMax: numbe
       .where('deleted_at', 'is not', null)
       .executeTakeFirst()
     if (isDeleted === undefined) return true
+    const scope = { organizationId: id, nowMs }
     const budget = new RowBudget(rowsMax)
-    await deleteRepositories(tx, id, undefined, budget)
-    await budget.spend((limit) => deleteSome(tx, 'ingest', 'digest', 'organization_id', [id], limit))
-    await budget.spend((limit) => deleteSome(tx, 'ledger', 'digest', 'organization_id', [id], limit))
-    await budget.spend((limit) => deleteSome(tx, 'usage', 'charge_bytes', 'organization_id', [id], limit))
+    const own = (table: 'ingest' | 'team' | 'proxy_cache' | 'quota' | 'log_entry' | 'notification', key: string) =>
+      budget.spend((limit) => deleteSome(tx, table, key, 'organization_id', [id], limit))
+    await deleteRepositories(tx, scope, undefined, budget)
+    await own('ingest', 'digest')
+    await budget.spend((limit) => deleteLedger(tx, scope, limit))
     await budget.spend((limit) => deleteTeamMembers(tx, id, limit))
-    await budget.spend((limit) => deleteSome(tx, 'team', 'id', 'organization_id', [id], limit))
-    await budget.spend((limit) => deleteSome(tx, 'proxy_cache', 'upstream_registry', 'organization_id', [id], limit))
+    await own('team', 'id')
+    await own('proxy_cache', 'upstream_registry')
+    await budget.spend((limit) => deleteQuotaLimits(tx, id, limit))
+    await own('quota', 'id')
+    await own('log_entry', 'id')
+    await own('notification', 'id')
+    // The charge goes last: until then there is something to be charged for.
+    await budget.spend((limit) => deleteSome(tx, 'usage', 'organization_id', 'organization_id', [id], limit))
     await budget.spend((limit) => deleteSome(tx, 'organization', 'name', 'id', [id], limit))
     return !budget.isSpent
   })
 }
 
-/** Delete up to `rowsMax` rows of repositories of earlier generations; resolves to whether nothing is left. */
+/**
+ * Delete about `rowsMax` rows of repositories of earlier generations; resolves to whether nothing is left. The charge
+ * falls with them, and blobs that no organization holds any more become garbage.
+ */
 export async function collectGenerationStep(
   db: Db,
   organizationId: number,
   currentGeneration: number,
   rowsMax: number,
+  nowMs: number,
 ): Promise<boolean> {
   return transact(db, async (tx) => {
+    await lockCharge(tx, organizationId)
     const budget = new RowBudget(rowsMax)
-    await deleteRepositories(tx, organizationId, currentGeneration, budget)
+    await deleteRepositories(tx, { organizationId, nowMs }, currentGeneration, budget)
     return !budget.isSpent
   })
 }
@@ -207,6 +231,7 @@ function toOrganization(row: Selectable<OrganizationTable>): Organization {
     deniedRepositories: JSON.parse(row.denied_repositories),
     mirrorHost: fromNull(row.mirror_host),
     caPem: fromNull(row.ca_pem),
+    passesTooLarge: fromFlag(row.passes_too_large),
   }
 }
 
@@ -227,5 +252,6 @@ function toColumns(changes: Partial<OrganizationSettings>): Updateable<Organizat
   }
   if ('mirrorHost' in changes) columns.mirror_host = toNull(changes.mirrorHost)
   if ('caPem' in changes) columns.ca_pem = toNull(changes.caPem)
+  if (changes.passesTooLarge !== undefined) columns.passes_too_large = toFlag(changes.passesTooLarge)
   return columns
 }

@@ -37,7 +37,7 @@ async function runJob(deps: JobsDeps, job: Job): Promise<void> {
   const { metadata, clock, report } = deps
   try {
     for (let step = 0; step < JOB_LIMITS.stepsPerTurn; step++) {
-      if (await runStep(metadata, job)) {
+      if (await runStep(metadata, job, clock())) {
         await removeJob(metadata.db, job.id)
         return
       }
@@ -52,16 +52,16 @@ async function runJob(deps: JobsDeps, job: Job): Promise<void> {
 }
 
 /** Resolves to whether the job is done. */
-async function runStep(metadata: Metadata, job: Job): Promise<boolean> {
+async function runStep(metadata: Metadata, job: Job, nowMs: number): Promise<boolean> {
   const organizationId = parseOrganizationId(job.payload)
   if (organizationId === undefined) return true
   switch (job.kind) {
     case 'collect_organization':
-      return collectOrganizationStep(metadata.db, organizationId, JOB_LIMITS.rowsPerStep)
+      return collectOrganizationStep(metadata.db, organizationId, JOB_LIMITS.rowsPerStep, nowMs)
     case 'collect_generation': {
       const organization = await findOrganizationById(metadata.db, organizationId)
       if (organization === undefined) return true
-      return collectGenerationStep(metadata.db, organizationId, organization.generation, JOB_LIMITS.rowsPerStep)
+      return collectGenerationStep(metadata.db, organizationId, organization.generation, JOB_LIMITS.rowsPerStep, nowMs)
     }
     default:
       throw new Error(`nobody knows how to do a job of kind "${job.kind}"`)

@@ -20,7 +20,7 @@ import {
 import { addJob, listDueJobs, postponeJob, removeJob } from '../../src/metadata/jobs.ts'
 import type { Metadata } from '../../src/metadata/open.ts'
 import { bumpGeneration } from '../../src/metadata/organizations.ts'
-import type { Repository } from '../../src/metadata/repositories.ts'
+import { ensureRepository, type Repository } from '../../src/metadata/repositories.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import {
   freshDigest,
@@ -44,9 +44,12 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     async check(metadata) {
       const [one, other] = [await newRepository(metadata), await newRepository(metadata)]
       const digest = freshDigest()
-      for (const repository of [one, other]) await publish(metadata, repository, digest)
+      for (const repository of [one, other]) {
+        await name(metadata, repository, digest)
+        await publish(metadata, repository, digest)
+      }
       await metadata.transaction((tx) => revokeBlobs(tx, one.organizationId))
-      assert.equal(await findLink(metadata, one, digest), undefined)
+      assert.equal((await findLink(metadata, one, digest))?.isStored, false)
       assert.equal((await findLink(metadata, other, digest))?.isStored, true)
       assert.ok(await findStoredBlob(metadata.db, digest))
     },
@@ -56,10 +59,11 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     async check(metadata) {
       const repository = await newRepository(metadata)
       const digest = freshDigest()
+      await name(metadata, repository, digest)
       await bumpGeneration(metadata.db, repository.organizationId)
       await wantBlobs(metadata.db, [want(repository, digest)])
       assert.equal(await publish(metadata, repository, digest), false)
-      assert.equal(await findLink(metadata, repository, digest), undefined)
+      assert.equal((await findLink(metadata, repository, digest))?.isStored, false)
       assert.equal((await dueOf(metadata, digest)).length, 1)
       assert.equal(await publish(metadata, repository, digest, 2), true)
       assert.equal((await findLink(metadata, repository, digest))?.isStored, true)
@@ -71,6 +75,7 @@ export const BLOB_CASES: readonly MetadataCase[] = [
       const repository = await newRepository(metadata)
       const { organizationId } = repository
       const digest = freshDigest()
+      await name(metadata, repository, digest)
       await tenTimes(async (turn) => {
         if (turn !== 5) return void (await publish(metadata, repository, digest))
         await metadata.transaction(async (tx) => {
@@ -95,6 +100,7 @@ export const BLOB_CASES: readonly MetadataCase[] = [
           { ...makeLayer(foreign, 13), urls: ['https://example.test/x'] },
         ]),
       )
+      await name(metadata, await sibling(metadata, repository), stored)
       for (const digest of [stored, both]) await publish(metadata, repository, digest)
       const link = (digest: Digest) => findLink(metadata, repository, digest)
       assert.deepEqual(await link(named), { sizeBytes: 11, isNamed: true, ...notStored, hasUrls: false })
@@ -123,6 +129,7 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     async check(metadata) {
       const [victim, attacker] = [await newRepository(metadata), await newRepository(metadata)]
       const secret = freshDigest()
+      await name(metadata, victim, secret)
       await publish(metadata, victim, secret)
       await store(metadata, attacker, makeImage([makeLayer(secret)]))
       assert.equal((await findLink(metadata, attacker, secret))?.isStored, false)
@@ -134,6 +141,7 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     async check(metadata) {
       const [first, second] = [await newRepository(metadata), await newRepository(metadata)]
       const digest = freshDigest()
+      for (const repository of [first, second]) await name(metadata, repository, digest)
       await metadata.transaction((tx) => wantBlobs(tx, [want(first, digest), want(second, digest)]))
       await tenTimes((turn) => publish(metadata, turn % 2 === 0 ? first : second, digest))
       const organizationIds = [first, second].map(({ organizationId }) => ({ organizationId }))
@@ -156,13 +164,14 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     async check(metadata) {
       const repository = await newRepository(metadata)
       const digest = freshDigest()
+      await name(metadata, repository, digest)
       await tenTimes(async (turn) => {
         if (turn % 2 === 0) await publish(metadata, repository, digest)
-        else await metadata.transaction((tx) => forgetBlob(tx, digest))
+        else await metadata.transaction((tx) => forgetBlob(tx, digest, NOW_MS))
       })
       const isStored = (await findStoredBlob(metadata.db, digest)) !== undefined
       assert.equal((await listBlobHolders(metadata.db, digest)).length > 0, isStored)
-      await metadata.transaction((tx) => forgetBlob(tx, digest))
+      await metadata.transaction((tx) => forgetBlob(tx, digest, NOW_MS))
       assert.equal(await findStoredBlob(metadata.db, digest), undefined)
       assert.deepEqual(await listBlobHolders(metadata.db, digest), [])
     },
@@ -263,6 +272,17 @@ export const BLOB_CASES: readonly MetadataCase[] = [
     },
   },
 ]
+
+/** A blob that no manifest names is nobody's. */
+async function name(metadata: Metadata, repository: Repository, digest: Digest): Promise<void> {
+  await store(metadata, repository, makeImage([makeLayer(digest, 500)]))
+}
+
+/** Another repository of the same organization. */
+function sibling(metadata: Metadata, { organizationId, generation }: Repository): Promise<Repository> {
+  const fields = { organizationId, generation, name: freshName(), nowMs: NOW_MS }
+  return metadata.transaction((tx) => ensureRepository(tx, fields))
+}
 
 function want(repository: Repository, digest: Digest): WantedBlob {
   const { organizationId, id: repositoryId } = repository

@@ -81,6 +81,7 @@ export const ORGANIZATION_CASES: readonly MetadataCase[] = [
         deniedRepositories: [],
         mirrorHost: undefined,
         caPem: undefined,
+        passesTooLarge: false,
       } satisfies Organization)
       assert.deepEqual(await findOrganization(db, name), created)
       assert.deepEqual(await findOrganizationById(db, created.id), created)
@@ -120,6 +121,7 @@ export const ORGANIZATION_CASES: readonly MetadataCase[] = [
         deniedRepositories: ['x'],
         mirrorHost: `${freshName()}.test`,
         caPem: 'PEM',
+        passesTooLarge: true,
       }
       await updateOrganization(db, organization.id, changes)
       assert.deepEqual(await findOrganizationById(db, organization.id), { ...organization, ...changes })
@@ -258,7 +260,7 @@ export const ORGANIZATION_CASES: readonly MetadataCase[] = [
     title: 'an organization that is not being deleted is never collected',
     async check(metadata) {
       const { id } = await newOrganization(metadata.db)
-      assert.equal(await collectOrganizationStep(metadata.db, id, 10), true)
+      assert.equal(await collectOrganizationStep(metadata.db, id, 10, NOW_MS), true)
       assert.ok(await findOrganizationById(metadata.db, id))
     },
   },
@@ -273,7 +275,8 @@ export const ORGANIZATION_CASES: readonly MetadataCase[] = [
       const current = await newRepository(metadata, { ...organization, generation })
       await fill(metadata, current)
 
-      for (let steps = 0; !(await collectGenerationStep(metadata.db, organization.id, generation, 3)); steps++) {
+      const step = () => collectGenerationStep(metadata.db, organization.id, generation, 3, NOW_MS)
+      for (let steps = 0; !(await step()); steps++) {
         assert.ok(steps < 100, 'it does not end')
       }
       assert.equal(await findRepository(metadata.db, organization.id, 1, old.name), undefined)
@@ -302,7 +305,13 @@ async function fill(metadata: Metadata, repository: Repository): Promise<string>
     for (const digest of [freshDigest(), image.digest]) {
       await pointTag(tx, { repositoryId, name: 'latest', digest, nowMs: NOW_MS, expiresAtMs: undefined })
     }
-    await publishBlob(tx, { organizationId, generation: 1, digest: layer, sizeBytes: 1000, nowMs: NOW_MS })
+    await publishBlob(tx, {
+      organizationId,
+      generation: repository.generation,
+      digest: layer,
+      sizeBytes: 1000,
+      nowMs: NOW_MS,
+    })
     await wantBlobs(tx, [fields])
     await saveReferrers(tx, { repositoryId, subject: image.digest, referrers: [], fetchedAtMs: NOW_MS })
   })
@@ -343,14 +352,15 @@ async function checkDeletion(metadata: Metadata): Promise<void> {
 
   const before = await countRows(metadata)
   let steps = 1
-  while (!(await collectOrganizationStep(db, id, 4))) {
+  while (!(await collectOrganizationStep(db, id, 4, NOW_MS))) {
     const left = before - (await countRows(metadata))
     assert.ok(left <= 4 * steps && left > 0, `${left} rows are gone after ${steps} steps of at most 4`)
     steps++
   }
-  // A repository, 2 tags, 2 children, 2 blobs, 2 manifests, ingest, referrers, link; team, member, organization.
-  assert.equal(before - (await countRows(metadata)), 3 * 12 + 3)
-  assert.equal(await collectOrganizationStep(db, id, 4), true)
+  // A repository, 2 tags, 2 children, 2 blobs, 2 manifests with a root, ingest, referrers; 2 manifests and a blob in the
+  // ledger; team, member, usage, organization.
+  assert.equal(before - (await countRows(metadata)), 3 * 15 + 4)
+  assert.equal(await collectOrganizationStep(db, id, 4, NOW_MS), true)
   assert.ok(await findManifest(db, other.id, kept))
 }
 
@@ -371,7 +381,9 @@ const COUNTED: readonly (keyof Database)[] = [
   'manifest_child',
   'manifest_blob',
   'tag',
+  'root',
   'ledger',
+  'usage',
   'ingest',
   'referrers',
   'team',

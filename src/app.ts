@@ -147,6 +147,7 @@ async function assembleAdmin(
     probeUpstream: (upstream) => cache.upstreams.probe(upstream),
     refuseUpstreamAddress: (target) => cache.upstreams.refuseAddress(target),
     onOrganizationChange: (name) => cache.directory.forget(name),
+    verification: cache.verification,
     report: (event, fields) => report(event, { ...fields }),
   })
 }

@@ -16,6 +16,7 @@ import { ManifestMemory } from './registry/manifest-memory.ts'
 import { OrganizationDirectory } from './registry/organization-directory.ts'
 import { ROOM_LIMITS } from './registry/store-room.ts'
 import { QUESTION_LIMITS, type QuestionTimes } from './registry/upstream-manifests.ts'
+import { Verification } from './registry/verification.ts'
 import type { UpstreamLimits } from './upstream/limits.ts'
 import type { ObserveUpstream } from './upstream/upstream-event.ts'
 import { createUpstreamPool, type HttpUpstreamPool } from './upstream/upstream-pool.ts'
@@ -41,6 +42,7 @@ export type Cache = {
   upstreams: HttpUpstreamPool
   directory: OrganizationDirectory
   ingests: Ingests
+  verification: Verification
   /** Begin the work beside the requests. */
   start(): void
   /** End it: nothing new, what is running is dropped, what was used is written. */
@@ -95,11 +97,11 @@ export function assembleCache(options: CacheOptions): Cache {
       ),
     blobs: { shelf, ingests, clock, completion },
   })
+  const verification = openVerification(options, shelf, directory)
   const timers: Timer[] = []
   return {
-    upstreams,
-    directory,
-    ingests,
+    ...{ upstreams, directory, ingests },
+    verification,
     start() {
       timers.push(everyMs(LAST_USE_LIMITS.flushMs, () => void uses.flush()))
       timers.push(everyMs(ROOM_LIMITS.refreshMs, () => void room.hasRoomFor(0)))
@@ -107,6 +109,7 @@ export function assembleCache(options: CacheOptions): Cache {
     },
     async stop() {
       for (const timer of timers) timer.cancel()
+      await verification.cancel()
       await completion?.stop()
       await ingests.stop()
       await upstreams.close()
@@ -114,4 +117,17 @@ export function assembleCache(options: CacheOptions): Cache {
       await uses.flush()
     },
   }
+}
+
+function openVerification(
+  { foundations, clock, report }: CacheOptions,
+  shelf: BlobShelf,
+  directory: OrganizationDirectory,
+): Verification {
+  const { metadata, store } = foundations
+  return new Verification({
+    ...{ metadata, store, shelf, clock, report, delayMs },
+    random: Math.random,
+    findOrganization: (id) => directory.findCompleted(id),
+  })
 }

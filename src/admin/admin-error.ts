@@ -10,6 +10,7 @@ export const ADMIN_ERRORS = {
   INSUFFICIENT_SCOPE: { type: 'insufficient_scope', status: 403, description: 'The user or token may not do this.' },
   NOT_FOUND: { type: 'not_found', status: 404, description: 'There is no such thing.' },
   METHOD_NOT_ALLOWED: { type: 'method_not_allowed', status: 405, description: 'The path knows other methods.' },
+  CONFLICT: { type: 'conflict', status: 409, description: 'It contradicts what there is, or is going on.' },
   REQUEST_TOO_LARGE: { type: 'request_too_large', status: 413, description: 'The body is larger than is read.' },
   UNSUPPORTED_MEDIA_TYPE: { type: 'unsupported_media_type', status: 415, description: 'The body must be JSON.' },
   TOO_MANY_REQUESTS: { type: 'too_many_requests', status: 429, description: 'Wait, then try again.' },

@@ -14,6 +14,7 @@ import { type JwtRegistryTokens, openRegistryTokens } from './registry-tokens.ts
 import { Rights } from './rights.ts'
 import { RightsEpoch } from './rights-epoch.ts'
 import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
+import { Verifications } from './verification.ts'
 
 export type Admin = {
   settings: AdminSettings
@@ -27,6 +28,7 @@ export type Admin = {
   accounts: Accounts
   organizations: Organizations
   proxyCaches: ProxyCaches
+  verifications: Verifications
 }
 
 /** Reads, or makes, the key of registry tokens. */
@@ -51,5 +53,6 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     accounts: new Accounts(context, passwords, accessTokens, rights),
     organizations,
     proxyCaches: new ProxyCaches(context, organizations),
+    verifications: new Verifications(context, rights),
   }
 }

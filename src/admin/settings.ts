@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Metadata } from '../metadata/open.ts'
 import type { UpstreamConfig } from '../oci/registry.ts'
+import type { Verification } from '../registry/verification.ts'
 import type { RightsEpoch } from './rights-epoch.ts'
 
 export type AdminSettings = {
@@ -59,6 +60,8 @@ export type AdminDependencies = {
   refuseUpstreamAddress: RefuseUpstreamAddress
   /** After every committed change of an organization, its proxy configuration included, and after its deletion. */
   onOrganizationChange: (name: string) => void
+  /** The one verification of this process. */
+  verification: Pick<Verification, 'start' | 'state' | 'cancel'>
   /** A change or a refusal worth a line in the log; never holds a secret. */
   report: (event: string, fields: Readonly<Record<string, unknown>>) => void
 }

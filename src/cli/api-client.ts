@@ -26,7 +26,7 @@ export class ApiClient {
   }
 
   /** Send JSON to a path under /api/v1. Any JSON answer is returned. Errors: CommandFailure when there is none. */
-  async send(method: 'GET' | 'POST' | 'PUT', path: string, body?: unknown): Promise<ApiAnswer> {
+  async send(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<ApiAnswer> {
     const response = await this.#fetch(method, path, body)
     if (response.status >= 300 && response.status < 400) {
       await response.body?.cancel()

@@ -8,8 +8,10 @@ export type ConnectionOptions = { server?: string; token?: string; user?: string
 
 const serverDefault = 'http://localhost:8080'
 
+const usualExitCodes = 'Exit codes: 0 done, 1 refused, 2 wrong usage, 3 the server cannot be reached.'
+
 /** The options that every command has that talks to a server. */
-export function addConnectionOptions(command: Command): Command {
+export function addConnectionOptions(command: Command, exitCodes = usualExitCodes): Command {
   return command
     .option('--server <url>', `the server (or ENTREPOT_SERVER; default ${serverDefault})`)
     .option('--token <token>', 'an API token; better in ENTREPOT_TOKEN, where the process list does not show it')
@@ -18,7 +20,7 @@ export function addConnectionOptions(command: Command): Command {
     .addHelpText(
       'after',
       '\nPasswords are asked for at a terminal. Elsewhere they come from ENTREPOT_PASSWORD (of --user),\n' +
-        'or from standard input, one a line.\nExit codes: 0 done, 1 refused, 2 wrong usage, 3 the server cannot be reached.',
+        `or from standard input, one a line.\n${exitCodes}`,
     )
 }
 

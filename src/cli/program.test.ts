@@ -39,7 +39,12 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
 
 async function run(
   args: readonly string[],
-  options: { env?: Record<string, string>; secrets?: string[]; serve?: (options: ServeOptions) => Promise<void> } = {},
+  options: {
+    env?: Record<string, string>
+    secrets?: string[]
+    answer?: string
+    serve?: (options: ServeOptions) => Promise<void>
+  } = {},
 ): Promise<Ran> {
   const ran = { out: '', err: '' }
   const secrets = [...(options.secrets ?? [])]
@@ -55,6 +60,9 @@ async function run(
         ran.err += text
       },
       readSecret: async () => secrets.shift(),
+      isWatched: false,
+      readAnswer: async () => options.answer,
+      onInterrupt: () => () => undefined,
       close: () => undefined,
     },
   })

@@ -1,11 +1,13 @@
 /** The command line `entrepot`. */
 import { Command, CommanderError } from 'commander'
+import { delayMs } from '../base/timers.ts'
 import { addConfigCommand } from './config-command.ts'
 import { CommandFailure, EXIT_CODES } from './failure.ts'
 import { addOrganizationCommand } from './organization-command.ts'
 import { printable, type Terminal } from './terminal.ts'
 import { addUpstreamCommand } from './upstream-command.ts'
 import { addUserCommand } from './user-command.ts'
+import { addVerifyCommand } from './verify-command.ts'
 
 export type ServeOptions = { testClock?: string }
 
@@ -14,6 +16,8 @@ export type ProgramOptions = {
   version: string
   /** Runs the server until it is told to stop. */
   serve: (options: ServeOptions) => Promise<void>
+  /** How commands wait between two looks at something; for tests. */
+  delayMs?: (ms: number) => Promise<void>
 }
 
 const overview = `
@@ -30,9 +34,13 @@ Every command has its own help: entrepot user create --help`
 /** Runs one command line (without node and script). Resolves to the exit code; never rejects. */
 export async function runProgram(args: readonly string[], options: ProgramOptions): Promise<number> {
   const { terminal } = options
+  let exitCode: number = EXIT_CODES.done
+  const setExitCode = (code: number) => {
+    exitCode = code
+  }
   try {
-    await createProgram(options).parseAsync([...args], { from: 'user' })
-    return EXIT_CODES.done
+    await createProgram(options, setExitCode).parseAsync([...args], { from: 'user' })
+    return exitCode
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODES.done : EXIT_CODES.usage
     return reportFailure(error, args.includes('--json'), terminal)
@@ -41,7 +49,7 @@ export async function runProgram(args: readonly string[], options: ProgramOption
   }
 }
 
-function createProgram(options: ProgramOptions): Command {
+function createProgram(options: ProgramOptions, setExitCode: (code: number) => void): Command {
   const { terminal } = options
   const program = new Command('entrepot')
     .description('A pull-through container registry cache: organizations stand for upstream registries.')
@@ -60,6 +68,7 @@ function createProgram(options: ProgramOptions): Command {
   addOrganizationCommand(program, terminal)
   addUpstreamCommand(program, terminal)
   addConfigCommand(program, terminal)
+  addVerifyCommand(program, { terminal, setExitCode, delayMs: options.delayMs ?? delayMs })
   return program
 }
 

@@ -12,6 +12,12 @@ export interface Terminal {
    * Undefined when the input has ended.
    */
   readSecret(question: string): Promise<string | undefined>
+  /** Whether a person reads what `writeError` writes, and can be shown a line that is written again and again. */
+  readonly isWatched: boolean
+  /** A line typed at a terminal, where `question` is shown. Undefined when nobody is there to answer. */
+  readAnswer(question: string): Promise<string | undefined>
+  /** Call `work` instead of ending when the user interrupts; until the returned function is called. */
+  onInterrupt(work: () => void): () => void
   close(): void
 }
 
@@ -35,8 +41,26 @@ export function openTerminal(env: Terminal['env']): Terminal {
       if (line.value.length > secretCharactersMax) throw new CommandFailure('usage', 'the secret is too long')
       return line.value
     },
+    isWatched: process.stderr.isTTY === true,
+    readAnswer,
+    onInterrupt(work) {
+      process.on('SIGINT', work)
+      return () => process.off('SIGINT', work)
+    },
     close: () => lineReader?.close(),
   }
+}
+
+async function readAnswer(question: string): Promise<string | undefined> {
+  if (!process.stdin.isTTY) return undefined
+  const reader = createInterface({ input: process.stdin, output: process.stderr })
+  const { promise, resolve } = Promise.withResolvers<string | undefined>()
+  reader.once('close', () => resolve(undefined))
+  reader.once('SIGINT', () => reader.close())
+  reader.question(question, resolve)
+  const answer = await promise
+  reader.close()
+  return answer
 }
 
 async function askUnseen(question: string): Promise<string | undefined> {

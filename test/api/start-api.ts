@@ -10,6 +10,8 @@ import { SecretBox } from '../../src/base/secret-box.ts'
 import { API_SERVER_OPTIONS, registerApi } from '../../src/http/api/register-api.ts'
 import { registerTokenService } from '../../src/http/api/token-service.ts'
 import { type Metadata, openMetadata } from '../../src/metadata/open.ts'
+import type { VerificationRequest } from '../../src/registry/verification.ts'
+import { IDLE } from '../../src/registry/verification-state.ts'
 
 export const SETUP_TOKEN = 'set-up-token-of-this-test'
 export const HOSTNAME = 'registry.test:8080'
@@ -50,6 +52,8 @@ export class ApiUnderTest {
   readonly changedOrganizations: string[] = []
   readonly reports: { event: string; fields: Readonly<Record<string, unknown>> }[] = []
   readonly internalErrors: unknown[] = []
+  /** Requests of verifications; while one is there, another is refused. */
+  readonly verifications: VerificationRequest[] = []
 
   constructor(parts: Pick<ApiUnderTest, 'fastify' | 'metadata' | 'admin' | 'time' | 'secretBox'>) {
     this.fastify = parts.fastify
@@ -122,6 +126,13 @@ export async function startApi(
     refuseUpstreamAddress: ({ host, port }) =>
       host.startsWith('10.') ? { kind: 'private', line: `${host}:${port}` } : undefined,
     onOrganizationChange: (name) => api.changedOrganizations.push(name),
+    verification: {
+      start: (request) => api.verifications.push(request) === 1,
+      state: () => IDLE,
+      cancel: async () => {
+        api.verifications.length = 0
+      },
+    },
     report: (event, fields) => api.reports.push({ event, fields }),
   })
   const api = new ApiUnderTest({ fastify, metadata, admin, time, secretBox })

@@ -8,6 +8,7 @@ import { type ApiRoute, registerRoutes } from './api-route.ts'
 import { organizationRoutes } from './organization-routes.ts'
 import { proxyCacheRoutes } from './proxy-cache-routes.ts'
 import { userRoutes } from './user-routes.ts'
+import { verificationRoutes } from './verification-routes.ts'
 
 export const API_LIMITS = { bodyBytesMax: MiB, pathPartCharactersMax: 1024 } as const
 
@@ -27,7 +28,13 @@ export type ApiDependencies = {
 /** The routes that are on, as data: they are also what a description of the API is made from. */
 export function listApiRoutes(admin: Admin): readonly ApiRoute[] {
   const { hasProxyCache } = admin.settings
-  return [...userRoutes(admin), ...organizationRoutes(admin), ...(hasProxyCache ? proxyCacheRoutes(admin) : []), ERROR]
+  return [
+    ...userRoutes(admin),
+    ...verificationRoutes(admin),
+    ...organizationRoutes(admin),
+    ...(hasProxyCache ? proxyCacheRoutes(admin) : []),
+    ERROR,
+  ]
 }
 
 /** Register everything below `/api/v1`. Errors are answered in Quay's JSON, also for paths that do not exist. */

@@ -41,6 +41,12 @@ const ERROR_ADVICE: Record<RegistryErrorCase, { when: string; whatToDo: string }
     whatToDo: 'The first part of the name must be an organization: `HOST/ORGANIZATION/REPOSITORY`.',
   },
   PAGE_INVALID: { when: '`n` of a list is no whole number from 0 to 10000.', whatToDo: 'Correct or omit `n`.' },
+  QUOTA_EXCEEDED: {
+    when: 'The image is larger than the organization’s quota less what is pinned in it.',
+    whatToDo:
+      'Raise the quota, unpin something, or let the organization pass images that are too large through uncached; ' +
+      '`detail` has the bytes needed, available and allowed.',
+  },
   RANGE_NOT_SATISFIABLE: {
     when: 'The requested range begins behind the end of the blob.',
     whatToDo: 'Ask for a part inside `Content-Range: bytes */SIZE`.',

@@ -5,14 +5,14 @@
 import { upstreamConfigOf, withOperatorsCredential } from './admin/upstream-credentials.ts'
 import type { Clock } from './base/clock.ts'
 import { delayMs, everyMs, type Timer } from './base/timers.ts'
+import { assembleSpace, type CacheSpace } from './cache-space.ts'
 import type { Config } from './config/load.ts'
 import type { Foundations, Report } from './foundations.ts'
-import { BlobShelf } from './registry/blob-shelf.ts'
+import type { BlobShelf } from './registry/blob-shelf.ts'
 import { Completion } from './registry/completion.ts'
 import type { BlobEvents } from './registry/ingest-limits.ts'
 import { Ingests } from './registry/ingests.ts'
-import { LAST_USE_LIMITS, LastUses } from './registry/last-uses.ts'
-import { ManifestMemory } from './registry/manifest-memory.ts'
+import { LAST_USE_LIMITS } from './registry/last-uses.ts'
 import { OrganizationDirectory } from './registry/organization-directory.ts'
 import { ROOM_LIMITS } from './registry/store-room.ts'
 import { QUESTION_LIMITS, type QuestionTimes } from './registry/upstream-manifests.ts'
@@ -42,6 +42,7 @@ export type Cache = {
   upstreams: HttpUpstreamPool
   directory: OrganizationDirectory
   ingests: Ingests
+  space: CacheSpace
   verification: Verification
   /** Begin the work beside the requests. */
   start(): void
@@ -63,12 +64,10 @@ export function assembleCache(options: CacheOptions): Cache {
     observe: options.observeUpstream,
     userAgent: `entrepot/${options.version}`,
   })
-  const memory = new ManifestMemory()
-  const uses = new LastUses(metadata, (repositoryId, tag) => memory.forgetTag(repositoryId, tag), report)
   const onEvent = options.observeBlobs
-  const shelf = new BlobShelf({ metadata, store, clock, onEvent })
-  const hasRoom = (sizeBytes: number | undefined) => room.hasRoomFor(sizeBytes ?? 0)
-  const ingests = new Ingests({ shelf, hasRoom, delayMs, onEvent })
+  const cacheSpace = assembleSpace({ config, foundations, clock, report, onEvent })
+  const { memory, uses, shelf, transfers, space } = cacheSpace
+  const ingests = new Ingests({ shelf, space, transfers, hasRoom: () => room.hasRoomFor(0), delayMs, onEvent })
   const completion = config.featureProxyCacheBlobDownload
     ? new Completion({
         metadata,
@@ -84,7 +83,7 @@ export function assembleCache(options: CacheOptions): Cache {
     memory,
     uses,
     clock,
-    hasRoom: () => room.hasRoom,
+    space,
     report,
     questionTimes: { ...QUESTION_LIMITS, ...limits.questions },
     delayMs: (ms, signal) => delayMs(ms, signal === undefined ? {} : { signal }),
@@ -95,12 +94,13 @@ export function assembleCache(options: CacheOptions): Cache {
           upstreamConfigOf(secretBox, organization, proxyCache),
         ),
       ),
-    blobs: { shelf, ingests, clock, completion },
+    blobs: { shelf, ingests, transfers, clock, completion },
   })
   const verification = openVerification(options, shelf, directory)
   const timers: Timer[] = []
   return {
     ...{ upstreams, directory, ingests },
+    space: cacheSpace,
     verification,
     start() {
       timers.push(everyMs(LAST_USE_LIMITS.flushMs, () => void uses.flush()))

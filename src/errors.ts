@@ -17,6 +17,7 @@ export const REGISTRY_ERRORS = {
   NAME_INVALID: { code: 'NAME_INVALID', status: 400, message: 'invalid repository name' },
   NAME_UNKNOWN: { code: 'NAME_UNKNOWN', status: 404, message: 'repository name not known to registry' },
   PAGE_INVALID: { code: 'UNSUPPORTED', status: 400, message: 'invalid page: n must be a whole number from 0 to 10000' },
+  QUOTA_EXCEEDED: { code: 'DENIED', status: 403, message: 'Quota has been exceeded on namespace' },
   RANGE_NOT_SATISFIABLE: { code: 'SIZE_INVALID', status: 416, message: 'requested range not satisfiable' },
   REFERENCE_INVALID: {
     code: 'MANIFEST_UNKNOWN',

@@ -19,6 +19,24 @@ export function serveReading(head: ServedHead, source: IngestReader | DirectRang
   return { ...head, pipe: (sink) => source.pipe(sink), close: () => source.close() }
 }
 
+/** The same, with something to be done once when it was sent or given up. */
+export function whenOver(served: ServedBlob, onOver: () => void): ServedBlob {
+  return {
+    ...served,
+    close() {
+      served.close()
+      onOver()
+    },
+    async pipe(sink) {
+      try {
+        await served.pipe(sink)
+      } finally {
+        onOver()
+      }
+    },
+  }
+}
+
 /** From the store. The first whole read of each file is verified on the way. */
 export function serveStored(head: ServedHead, blob: ShelvedBlob, shelf: BlobShelf): ServedBlob {
   let isClosed = false

@@ -3,9 +3,18 @@
 import { BoundedMap } from '../base/bounded-map.ts'
 import type { Clock } from '../base/clock.ts'
 import type { BlobDraft, BlobReader, BlobStore } from '../blobs/blob-store.ts'
-import { type BlobLink, findBlobLink, findStoredBlob, forgetBlob, publishBlob } from '../metadata/blobs.ts'
+import {
+  type BlobLink,
+  findBlobLink,
+  findStoredBlob,
+  forgetBlob,
+  isGarbage,
+  publishBlob,
+  removeGarbage,
+} from '../metadata/blobs.ts'
 import type { Metadata } from '../metadata/open.ts'
 import { findOrganizationById } from '../metadata/organizations.ts'
+import { findLimit, type LimitSettings } from '../metadata/quotas.ts'
 import type { Digest } from '../oci/digest.ts'
 import { BlobLock } from './blob-lock.ts'
 import { BlobDamagedError, streamBlobVerifying } from './blob-streamer.ts'
@@ -23,7 +32,13 @@ export const SHELF_LIMITS = {
   verificationsMax: 100,
 } as const
 
-export type BlobShelfDeps = { metadata: Metadata; store: BlobStore; clock: Clock; onEvent: BlobEvents }
+export type BlobShelfDeps = {
+  metadata: Metadata
+  store: BlobStore
+  clock: Clock
+  limits: LimitSettings
+  onEvent: BlobEvents
+}
 
 /** Who may have bytes: an organization, as long as its upstream is the one that gave them. */
 export type BlobHolder = { organizationId: number; generation: number }
@@ -161,13 +176,54 @@ export class BlobShelf {
         if (now !== undefined && now.fingerprint !== badFingerprint && now.sizeBytes === sizeBytes) return
         this.#deps.onEvent('blob_damaged', { digest, isMissing: now === undefined })
         this.forget(digest)
-        await this.#deps.metadata.transaction((tx) => forgetBlob(tx, digest))
+        await this.#deps.metadata.transaction((tx) => forgetBlob(tx, digest, this.#deps.clock()))
         this.forget(digest)
         await this.#deps.store.delete(digest)
       })
     } catch (error) {
       this.#deps.onEvent('store_failed', { digest, error })
     }
+  }
+
+  /**
+   * Remove the bytes of rows of garbage, and then the rows: bytes that were published again meanwhile stay. Resolves
+   * to the digests whose row is gone by now. Never rejects: what cannot be removed keeps its row and is tried again.
+   */
+  async collect(digests: Iterable<Digest>): Promise<Digest[]> {
+    const gone: Digest[] = []
+    const removed = { count: 0, sizeBytes: 0 }
+    for (const digest of digests) {
+      try {
+        const sizeBytes = await this.#lock.run(digest, () => this.#removeGarbage(digest))
+        gone.push(digest)
+        if (sizeBytes === undefined) continue
+        removed.count += 1
+        removed.sizeBytes += sizeBytes
+      } catch (error) {
+        this.#deps.onEvent('store_failed', { digest, error })
+      }
+    }
+    if (removed.count > 0) this.#deps.onEvent('blobs_removed', removed)
+    return gone
+  }
+
+  /** Remove a file that no row names; false when one does by now. Errors: the store's and the database's. */
+  removeOrphan(digest: Digest): Promise<boolean> {
+    const { metadata, store } = this.#deps
+    return this.#lock.run(digest, async () => {
+      if ((await this.findStored(digest)) !== undefined || (await isGarbage(metadata.db, digest))) return false
+      return store.delete(digest)
+    })
+  }
+
+  /** Under the lock of the digest. Undefined when nothing was removed. */
+  async #removeGarbage(digest: Digest): Promise<number | undefined> {
+    const { metadata, store } = this.#deps
+    if (!(await isGarbage(metadata.db, digest))) return undefined
+    const stored = await store.find(digest)
+    if (stored !== undefined) await store.delete(digest)
+    await removeGarbage(metadata.db, digest)
+    return stored?.sizeBytes
   }
 
   /** Verify a file beside the traffic, one at a time, because a part of it was read unverified. */
@@ -213,7 +269,11 @@ export class BlobShelf {
   async #grant(holder: BlobHolder, digest: Digest, sizeBytes: number): Promise<boolean> {
     const { organizationId, generation } = holder
     const fields = { organizationId, generation, digest, sizeBytes, nowMs: this.#deps.clock() }
-    if (!(await this.#deps.metadata.transaction((tx) => publishBlob(tx, fields)))) return false
+    const isGranted = await this.#deps.metadata.transaction(async (tx) => {
+      const { limitBytes } = await findLimit(tx, organizationId, this.#deps.limits)
+      return publishBlob(tx, { ...fields, limitBytes })
+    })
+    if (!isGranted) return false
     this.#publications += 1
     this.#published.set(digest, this.#publications)
     return true

@@ -1,15 +1,19 @@
 /** All running ingests: one per organization, generation of its content, and digest. */
-import { RegistryError } from '../errors.ts'
+import { RegistryError, UpstreamError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { DirectRanges } from './blob-direct-range.ts'
 import type { BlobHolder, BlobShelf } from './blob-shelf.ts'
 import { Ingest, type IngestDeps, type IngestRequest } from './ingest.ts'
 import type { BlobEvents, Delay } from './ingest-limits.ts'
+import type { Space } from './space.ts'
+import type { Transfers } from './transfers.ts'
 
 export type IngestsDeps = {
   shelf: BlobShelf
-  /** Whether so many more bytes may be stored (MINIMUM_FREE_BYTES); without a size, whether any may. */
-  hasRoom: (sizeBytes: number | undefined) => Promise<boolean>
+  /** Whether the disk has room; asked now and then. */
+  hasRoom: () => Promise<boolean>
+  space: Pick<Space, 'admitBlob' | 'upstreamRefused'>
+  transfers: Transfers
   delayMs: Delay
   onEvent: BlobEvents
 }
@@ -42,8 +46,7 @@ export class Ingests {
     const { shelf } = this.#deps
     const ingest: Ingest = new Ingest(request, {
       ...this.#deps,
-      hasRoom: () => this.#deps.hasRoom(undefined),
-      createDraft: (sizeBytes) => this.#createDraft(request, sizeBytes),
+      createDraft: (sizeBytes) => this.#createDraft(ingest, sizeBytes),
       publish: async (draft, sizeBytes) => {
         if (!(await shelf.isNamed(request, ingest.repositoryIds, digest))) return false
         return shelf.publish(request, digest, draft, sizeBytes)
@@ -51,7 +54,9 @@ export class Ingests {
     })
     const key = keyOf(request, digest)
     this.#shared.set(key, ingest)
+    const endTransfer = this.#deps.transfers.begin({ ...request, repositoryId: request.repository.id })
     this.#follow(ingest, () => {
+      endTransfer()
       if (this.#shared.get(key) === ingest) this.#shared.delete(key)
     })
     return ingest
@@ -81,23 +86,43 @@ export class Ingests {
     await this.drain()
   }
 
-  async #createDraft(request: IngestRequest, sizeBytes: number | undefined) {
+  /** Nothing is written that the organization is not charged for: a blob that no manifest names is streamed. */
+  async #createDraft(ingest: Ingest, sizeBytes: number | undefined) {
+    const { organizationId, generation, digest } = ingest.request
+    if (ingest.request.sizeBytes === undefined || sizeBytes === undefined) return undefined
+    const { repositoryIds } = ingest
     try {
-      if (await this.#deps.hasRoom(sizeBytes)) return await this.#deps.shelf.createDraft()
+      const wanted = { organizationId, generation, repositoryIds, digest, sizeBytes }
+      if (await this.#deps.space.admitBlob(wanted)) return await this.#deps.shelf.createDraft()
     } catch (error) {
-      this.#deps.onEvent('store_failed', { digest: request.digest, error })
+      this.#deps.onEvent('store_failed', { digest, error })
     }
     return undefined
   }
 
   #follow(ingest: Ingest, onOver: () => void): void {
     this.#running.add(ingest)
-    void ingest.ended.then(() => {
+    void ingest.ended.then(async (end) => {
       this.#running.delete(ingest)
       onOver()
+      if (end.kind === 'failed' && isRefusal(end.error)) await this.#release(ingest)
     })
     if (this.#isStopped) ingest.stop(new RegistryError('OVERLOADED'))
   }
+
+  /** What was reserved for images with this blob will not come. */
+  async #release({ request: { organizationId, digest } }: Ingest): Promise<void> {
+    try {
+      await this.#deps.space.upstreamRefused(organizationId, digest)
+    } catch (error) {
+      this.#deps.onEvent('store_failed', { organizationId, digest, error })
+    }
+  }
+}
+
+/** For good, as far as anybody can tell. */
+function isRefusal(error: Error): boolean {
+  return error instanceof UpstreamError && (error.failure === 'not_found' || error.failure === 'denied')
 }
 
 /** Who pulls through another upstream must not join what was asked of the former one. */

@@ -49,6 +49,12 @@ export class ManifestMemory {
   )
   readonly #tags = new BoundedMap<string, HeldTag>(MEMORY_LIMITS.tagsMax)
   readonly #repositories = new BoundedMap<string, HeldRepository>(MEMORY_LIMITS.repositoriesMax)
+  #epoch = 0
+
+  /** Changes whenever something is forgotten: what was read from the database before may be gone by now. */
+  get epoch(): number {
+    return this.#epoch
+  }
 
   /** `space` is the organization's id and generation: another generation is another space. */
   findRepository(space: string, name: string): HeldRepository | undefined {
@@ -77,11 +83,19 @@ export class ManifestMemory {
 
   /** Forget a tag whose row has changed elsewhere. */
   forgetTag(repositoryId: number, name: string): void {
+    this.#epoch += 1
     this.#tags.delete(`${repositoryId}:${name}`)
+  }
+
+  /** Forget a manifest whose row is gone. */
+  forgetManifest(repositoryId: number, digest: Digest): void {
+    this.#epoch += 1
+    this.#manifests.delete(`${repositoryId}@${digest}`)
   }
 
   /** Forget everything, after rows were changed in ways that are not followed one by one. */
   clear(): void {
+    this.#epoch += 1
     this.#manifests.clear()
     this.#tags.clear()
     this.#repositories.clear()

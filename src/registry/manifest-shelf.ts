@@ -1,12 +1,12 @@
 /** The manifests, tags and repositories that one organization holds: memory first, then the database. */
 import type { Clock } from '../base/clock.ts'
 import { RegistryError } from '../errors.ts'
-import { findManifest, isHeld, storeManifest } from '../metadata/manifests.ts'
+import { findManifest } from '../metadata/manifests.ts'
 import type { Metadata } from '../metadata/open.ts'
-import { ensureRepository, findRepository, setRepositoryDenied } from '../metadata/repositories.ts'
-import { confirmTag, findTag, pointTag, type StoredTag } from '../metadata/tags.ts'
+import { findRepository, setRepositoryDenied } from '../metadata/repositories.ts'
+import { confirmTag, findTag, type StoredTag } from '../metadata/tags.ts'
 import type { Digest } from '../oci/digest.ts'
-import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
+import type { ParsedManifest } from '../oci/manifest.ts'
 import { parseTag, type Tag } from '../oci/reference.ts'
 import type { Manifest } from '../oci/registry.ts'
 import type { LastUses } from './last-uses.ts'
@@ -18,6 +18,7 @@ import {
   type ManifestMemory,
 } from './manifest-memory.ts'
 import type { OrganizationView } from './organization-view.ts'
+import type { KeptImage, Space } from './space.ts'
 import { renewedExpiry } from './tag-decision.ts'
 import { mapRepositoryName, type RepositoryNames } from './upstream-repository.ts'
 
@@ -26,8 +27,7 @@ export type ShelfDeps = {
   memory: ManifestMemory
   uses: LastUses
   clock: Clock
-  /** False when the disk is nearly full: then nothing new is kept. */
-  hasRoom: () => boolean
+  space: Pick<Space, 'keepImage'>
   report: (event: string, fields: Record<string, unknown>) => void
 }
 
@@ -87,11 +87,12 @@ export class ManifestShelf {
     if (repositoryId === undefined) return undefined
     const remembered = this.#deps.memory.findManifest(repositoryId, digest)
     if (remembered !== undefined) return remembered
+    const { epoch } = this.#deps.memory
     const row = await findManifest(this.#deps.metadata.db, repositoryId, digest)
     if (row === undefined) return undefined
     const descriptor = { mediaType: row.mediaType, digest, size: row.sizeBytes }
     const held = holdManifest({ descriptor, bytes: row.bytes }, row.id, row.createdAtMs)
-    this.#deps.memory.setManifest(repositoryId, held)
+    if (epoch === this.#deps.memory.epoch) this.#deps.memory.setManifest(repositoryId, held)
     return held
   }
 
@@ -128,6 +129,7 @@ export class ManifestShelf {
   /**
    * Keep a manifest that the upstream has just given, under the tags that it named with it. Without tags it is a
    * by-digest image, unless a tag or index of the repository holds it. What cannot be kept is served all the same.
+   * Errors: RegistryError QUOTA_EXCEEDED, or MANIFEST_UNKNOWN when indexes are nested too deep.
    */
   async keep(
     repository: NamedRepository,
@@ -136,37 +138,19 @@ export class ManifestShelf {
     tags: readonly Tag[],
   ): Promise<HeldManifest> {
     const nowMs = this.#deps.clock()
-    const unstored = holdManifest(manifest, undefined, nowMs)
-    if (!this.#deps.hasRoom()) return unstored
-    const expiresAtMs = renewedExpiry(this.#view.policy, nowMs)
+    const { id: organizationId, generation, passesTooLarge } = this.#view
     const kept = await this.#bestEffort('manifest_not_stored', () =>
-      this.#deps.metadata.transaction(async (tx) => {
-        const row = await ensureRepository(tx, {
-          organizationId: this.#view.id,
-          generation: this.#view.generation,
-          name: repository.names.stored,
-          nowMs,
-        })
-        const isByDigest = tags.length === 0 && !(await isHeld(tx, row.id, manifest.descriptor.digest))
-        const { id, depth } = await storeManifest(tx, {
-          repositoryId: row.id,
-          manifest,
-          parsed,
-          nowMs,
-          isByDigest,
-          expiresAtMs,
-        })
-        if (depth > MANIFEST_LIMITS.depthMax) throw tooDeep(repository)
-        const pointed: StoredTag[] = []
-        for (const name of tags) {
-          const digest = manifest.descriptor.digest
-          pointed.push(await pointTag(tx, { repositoryId: row.id, name, digest, nowMs, expiresAtMs }))
-        }
-        return { row, id, pointed }
+      this.#deps.space.keepImage({
+        organization: { organizationId, generation, passesTooLarge },
+        repository: repository.names.stored,
+        manifest,
+        parsed,
+        tags,
+        expiresAtMs: renewedExpiry(this.#view.policy, nowMs),
       }),
     )
-    if (kept === undefined) return unstored
-    return this.#remember(repository, manifest, kept, nowMs)
+    if (kept === undefined) return holdManifest(manifest, undefined, nowMs)
+    return this.#remember(repository, manifest, kept)
   }
 
   /** Note once that the upstream refuses the repository, or that it no longer does. */
@@ -185,10 +169,11 @@ export class ManifestShelf {
     const { memory, metadata } = this.#deps
     const remembered = memory.findTag(repositoryId, tag)
     if (remembered !== undefined) return remembered
+    const { epoch } = memory
     const row = await findTag(metadata.db, repositoryId, tag)
     if (row === undefined) return undefined
     const held = memory.findTag(repositoryId, tag) ?? toHeldTag(row)
-    memory.setTag(repositoryId, tag, held)
+    if (epoch === memory.epoch) memory.setTag(repositoryId, tag, held)
     return held
   }
 
@@ -202,21 +187,16 @@ export class ManifestShelf {
     return held
   }
 
-  #remember(
-    repository: NamedRepository,
-    manifest: Manifest,
-    kept: { row: { id: number }; id: number; pointed: StoredTag[] },
-    nowMs: number,
-  ): HeldManifest {
+  #remember(repository: NamedRepository, manifest: Manifest, kept: KeptImage): HeldManifest {
     const { memory } = this.#deps
     repository.held ??= memory.findRepository(this.#space, repository.names.stored)
-    repository.held ??= { id: kept.row.id, deniedAtMs: undefined }
+    repository.held ??= { id: kept.repositoryId, deniedAtMs: undefined }
     memory.setRepository(this.#space, repository.names.stored, repository.held)
-    const held = holdManifest(manifest, kept.id, nowMs)
-    memory.setManifest(kept.row.id, held)
-    for (const row of kept.pointed) {
+    const held = holdManifest(manifest, kept.manifestId, kept.storedAtMs)
+    memory.setManifest(kept.repositoryId, held)
+    for (const row of kept.tags) {
       const tag = parseTag(row.name)
-      if (tag !== undefined) memory.setTag(kept.row.id, tag, toHeldTag(row))
+      if (tag !== undefined) memory.setTag(kept.repositoryId, tag, toHeldTag(row))
     }
     return held
   }
@@ -231,12 +211,6 @@ export class ManifestShelf {
       return undefined
     }
   }
-}
-
-function tooDeep(repository: NamedRepository): RegistryError {
-  return new RegistryError('MANIFEST_UNKNOWN', {
-    message: `indexes in ${repository.names.stored} are nested more than ${MANIFEST_LIMITS.depthMax} deep`,
-  })
 }
 
 function toHeldTag(row: StoredTag): HeldTag {

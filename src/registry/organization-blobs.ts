@@ -7,13 +7,14 @@ import type { Digest } from '../oci/digest.ts'
 import type { RequestedRange, Upstream } from '../oci/registry.ts'
 import type { RepositoryName } from '../oci/repository-name.ts'
 import { type SatisfiedRange, satisfyRange } from './blob-range.ts'
-import { type ServedHead, serveReading, serveStored } from './blob-served.ts'
+import { type ServedHead, serveReading, serveStored, whenOver } from './blob-served.ts'
 import type { BlobShelf } from './blob-shelf.ts'
 import type { Completion, CompletionEnd } from './completion.ts'
 import type { Ingest, IngestRequest } from './ingest.ts'
 import { INGEST_LIMITS } from './ingest-limits.ts'
 import type { Ingests } from './ingests.ts'
 import type { Outcome, Provenance, ServedBlob, ServedBlobDescriptor, UnsatisfiableRange } from './served.ts'
+import type { Transfers } from './transfers.ts'
 
 export type OrganizationBlobsDeps = {
   organizationId: number
@@ -25,6 +26,7 @@ export type OrganizationBlobsDeps = {
   /** These are shared by all organizations. */
   shelf: BlobShelf
   ingests: Ingests
+  transfers: Transfers
   clock: Clock
   /** Completes images in the background; undefined when that is turned off. */
   completion: Pick<Completion, 'askedFor'> | undefined
@@ -75,18 +77,25 @@ export class OrganizationBlobs {
     digest: Digest,
     range: RequestedRange | undefined,
   ): Promise<ServedBlob | UnsatisfiableRange> {
-    const { organizationId, shelf } = this.#deps
-    const recalled = shelf.recallLink({ organizationId, repositoryId: repository.id ?? 0, digest })
-    const asked = { repository, digest, range, askedAtMs: monotonicMs() }
+    const { organizationId, transfers } = this.#deps
+    const end = transfers.begin({ organizationId, repositoryId: repository.id, digest })
     try {
-      if (recalled !== undefined) {
-        const served = await this.#openStored({ ...asked, link: recalled }, recalled.sizeBytes, 'hit')
-        if (served !== undefined) return served
-      }
-      return await this.#open(asked)
+      const served = await this.#recallOrOpen({ repository, digest, range, askedAtMs: monotonicMs() })
+      if ('pipe' in served) return whenOver(served, end)
+      end()
+      return served
     } catch (error) {
+      end()
       throw toRegistryError(error, 'BLOB_UNKNOWN', repository.name)
     }
+  }
+
+  async #recallOrOpen(asked: Omit<Question, 'link'>): Promise<ServedBlob | UnsatisfiableRange> {
+    const { organizationId, shelf } = this.#deps
+    const repositoryId = asked.repository.id ?? 0
+    const recalled = shelf.recallLink({ organizationId, repositoryId, digest: asked.digest })
+    const served = recalled && (await this.#openStored({ ...asked, link: recalled }, recalled.sizeBytes, 'hit'))
+    return served ?? this.#open(asked)
   }
 
   /** What is known of a blob may have changed. */

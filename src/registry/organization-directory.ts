@@ -137,6 +137,7 @@ export class OrganizationDirectory implements RegistryDirectory {
       policy: makeTagPolicy(organization, proxyCache?.expirationSeconds ?? 0),
       rules: { allowed: organization.allowedRepositories, denied: organization.deniedRepositories },
       frozen: organization.frozen,
+      passesTooLarge: organization.passesTooLarge,
       mirrorHost: organization.mirrorHost,
       upstream: proxyCache && this.#openUpstream(organization, proxyCache),
     }

@@ -3,8 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { openSpace } from '../../test/fakes/open-space.ts'
 import { emptyImage, indexOf, makeManifest, ScriptedUpstream } from '../../test/fakes/scripted-upstream.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../base/units.ts'
+import { openFileBlobStore } from '../blobs/file-blob-store.ts'
 import { RegistryError } from '../errors.ts'
 import { findManifest } from '../metadata/manifests.ts'
 import { openMetadata } from '../metadata/open.ts'
@@ -13,8 +15,6 @@ import { findRepository } from '../metadata/repositories.ts'
 import { findTag } from '../metadata/tags.ts'
 import type { Digest } from '../oci/digest.ts'
 import { parseReference, type Reference } from '../oci/reference.ts'
-import { LastUses } from './last-uses.ts'
-import { ManifestMemory } from './manifest-memory.ts'
 import { OrganizationLists } from './organization-lists.ts'
 import { OrganizationManifests } from './organization-manifests.ts'
 import type { OrganizationView } from './organization-view.ts'
@@ -39,8 +39,6 @@ async function open(t: TestContext, changes: { policy?: Partial<TagPolicy>; view
   const clock = () => time.nowMs
   const events: string[] = []
   const report = (event: string) => void events.push(event)
-  const memory = new ManifestMemory()
-  const uses = new LastUses(metadata, (repositoryId, tag) => memory.forgetTag(repositoryId, tag), report)
   const upstream = new ScriptedUpstream()
   const policy: TagPolicy = {
     expirationMs: DAY_MS,
@@ -57,18 +55,22 @@ async function open(t: TestContext, changes: { policy?: Partial<TagPolicy>; view
     policy,
     rules: { allowed: [], denied: [] },
     frozen: false,
+    passesTooLarge: false,
     mirrorHost: undefined,
     upstream: { client: upstream, namespace: undefined, isDockerHub: false },
     ...changes.view,
   }
   const patience = { isOver: false }
   const state = { hasRoom: true }
+  const store = await openFileBlobStore({ folder: join(folder, 'blobs'), leaseId: 'test' })
+  const opened = openSpace({ metadata, store, clock, hasRoom: () => state.hasRoom, onEvent: report })
+  const { memory, uses, space } = opened
   const deps = {
     metadata,
     memory,
     uses,
     clock,
-    hasRoom: () => state.hasRoom,
+    space,
     report,
     delayMs: () => (patience.isOver ? Promise.resolve() : new Promise<void>(() => {})),
   }
@@ -276,7 +278,8 @@ test('a database that cannot be written makes a pull no error', async (t) => {
   const { upstream, get, metadata, deps, view } = await open(t)
   upstream.put('app', 'latest', emptyImage('one'))
   const broken = { ...metadata, transaction: () => Promise.reject(new Error('disk I/O error')) }
-  const manifests = new OrganizationManifests(view, { ...deps, metadata: broken })
+  const space = { keepImage: () => broken.transaction() }
+  const manifests = new OrganizationManifests(view, { ...deps, metadata: broken, space })
   assert.equal((await manifests.getManifest('app', reference('latest'))).provenance.outcome, 'miss')
   assert.equal((await get('latest')).provenance.outcome, 'miss')
 })

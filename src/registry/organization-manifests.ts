@@ -192,6 +192,7 @@ export class OrganizationManifests {
   }
 
   #afterFailure(copy: TagWithManifest | undefined, failed: Failed, upstreamMs: number): ServedManifest {
+    if (failed.failure === 'refused') throw failed.error // DESIGN part 4: the old copy stays, and is not served for it.
     const reason = staleReasonAfter(failed.failure, copy?.tag, this.#view.policy, this.#deps.clock())
     if (reason === undefined) throw failed.error
     return this.#serveStale(copy, reason, upstreamMs)

@@ -11,6 +11,8 @@ export type OrganizationView = {
   policy: TagPolicy
   rules: RepositoryRules
   frozen: boolean
+  /** Images that are larger than the quota are passed through uncached instead of refused. */
+  passesTooLarge: boolean
   /** The host whose `?ns=` it answers. */
   mirrorHost: string | undefined
   /** Undefined when there is no proxy configuration: then only what is cached is served. */

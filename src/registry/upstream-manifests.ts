@@ -31,8 +31,11 @@ export const QUESTION_LIMITS = {
   tagsPerCheckMax: 100,
 } as const
 
-/** How the upstream failed, for the decision; and what to tell a client that has nothing to fall back on. */
-export type Failed = { kind: 'failed'; failure: UpstreamFailure; error: RegistryError }
+/**
+ * How the upstream failed, for the decision; and what to tell a client that has nothing to fall back on. `refused`: the
+ * upstream did not fail, but admission refuses what it gave.
+ */
+export type Failed = { kind: 'failed'; failure: UpstreamFailure | 'refused'; error: RegistryError }
 export type TagAnswer = { kind: 'same' } | { kind: 'moved'; manifest: HeldManifest } | Failed
 export type CheckAnswer = { kind: 'same' } | { kind: 'moved'; descriptor: Descriptor } | Failed
 export type DigestAnswer = { kind: 'found'; manifest: HeldManifest } | Failed
@@ -133,7 +136,7 @@ export class UpstreamManifests {
       return answer
     } catch (thrown) {
       const error = this.#asUpstreamError(thrown)
-      const failure = error instanceof UpstreamError ? error.failure : 'protocol'
+      const failure = failureOf(error)
       const failed: Failed = {
         kind: 'failed',
         failure,
@@ -236,6 +239,11 @@ export class UpstreamManifests {
     const tags = [...new Set([...(before?.tags ?? []), tag])].slice(-QUESTION_LIMITS.tagsPerCheckMax)
     this.#checks.set(key, { tags, manifest: manifest ?? before?.manifest }, nowMs + QUESTION_LIMITS.checkMs)
   }
+}
+
+function failureOf(error: unknown): Failed['failure'] {
+  if (error instanceof RegistryError && error.case === 'QUOTA_EXCEEDED') return 'refused'
+  return error instanceof UpstreamError ? error.failure : 'protocol'
 }
 
 function absenceKey(repository: NamedRepository, reference: Reference): string {

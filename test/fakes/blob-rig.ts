@@ -20,13 +20,15 @@ import { isNotAManifest, parseManifest } from '../../src/oci/manifest.ts'
 import { OCI_MANIFEST } from '../../src/oci/media-type.ts'
 import type { RequestedRange, Upstream } from '../../src/oci/registry.ts'
 import type { RepositoryName } from '../../src/oci/repository-name.ts'
-import { BlobShelf } from '../../src/registry/blob-shelf.ts'
+import type { BlobShelf } from '../../src/registry/blob-shelf.ts'
 import { INGEST_LIMITS } from '../../src/registry/ingest-limits.ts'
 import { Ingests } from '../../src/registry/ingests.ts'
 import { type BlobRepository, OrganizationBlobs } from '../../src/registry/organization-blobs.ts'
 import type { BlobSink, ServedBlob, UnsatisfiableRange } from '../../src/registry/served.ts'
+import type { Transfers } from '../../src/registry/transfers.ts'
 import { BlobUpstream } from './blob-upstream.ts'
 import { FaultyBlobStore } from './faulty-blob-store.ts'
+import { openSpace } from './open-space.ts'
 
 export class BlobRig {
   readonly folder: string
@@ -40,6 +42,7 @@ export class BlobRig {
   nowMs = 1_000_000
   shelf: BlobShelf
   ingests: Ingests
+  readonly transfers: Transfers
   #stalls: (() => void)[] = []
 
   private constructor(folder: string, metadata: Metadata, store: FaultyBlobStore) {
@@ -50,11 +53,12 @@ export class BlobRig {
       this.events.push({ event, fields })
     }
     const clock = () => this.nowMs
-    this.shelf = new BlobShelf({ metadata, store, clock, onEvent })
-    const hasRoom = () => Promise.resolve(this.hasRoom)
+    const space = openSpace({ metadata, store, clock, onEvent, hasRoom: () => this.hasRoom })
+    this.shelf = space.shelf
+    this.transfers = space.transfers
     this.ingests = new Ingests({
-      shelf: this.shelf,
-      hasRoom,
+      ...space,
+      hasRoom: () => Promise.resolve(this.hasRoom),
       delayMs: (ms, options) => this.delay(ms, options),
       onEvent,
     })
@@ -102,6 +106,7 @@ export class BlobRig {
       mayReuse: () => Promise.resolve(options.mayReuse ?? false),
       shelf: this.shelf,
       ingests: this.ingests,
+      transfers: this.transfers,
       clock: () => this.nowMs,
       completion: options.completion,
     })

@@ -1,0 +1,122 @@
+/**
+ * The whole store, beside the quotas: STORAGE_LIMIT_BYTES and MINIMUM_FREE_BYTES (DESIGN part 5, Limit). When something
+ * does not fit, the least recently used roots of all organizations go; when nothing more can go, it is not cached.
+ */
+import type { Clock } from '../base/clock.ts'
+import { findStoreUsage } from '../metadata/blobs.ts'
+import { loadRootFacts } from '../metadata/eviction-facts.ts'
+import { type LedgerItem, listUnchargedItems, lockUsage } from '../metadata/ledger.ts'
+import type { Metadata } from '../metadata/open.ts'
+import { type EvictionCandidate, listEvictionCandidates } from '../metadata/roots.ts'
+import { findBusy } from './admission.ts'
+import { carryOutEviction, type EvictionDeps, forgetRemoved } from './evictions.ts'
+import type { LastUses } from './last-uses.ts'
+import type { StoreRoom } from './store-room.ts'
+import type { Transfers } from './transfers.ts'
+
+export const STORE_SPACE_LIMITS = {
+  /** Roots of one round; between rounds it is looked whether there is room now. */
+  rootsPerRound: 10,
+  /** Rounds of one request: it does not wait for more, and is not cached. */
+  roundsMax: 100,
+} as const
+
+export type StoreSpaceDeps = EvictionDeps & {
+  metadata: Metadata
+  clock: Clock
+  uses: LastUses
+  transfers: Transfers
+  room: StoreRoom
+  /** STORAGE_LIMIT_BYTES; undefined is as far as the disk goes. */
+  storageLimitBytes: number | undefined
+}
+
+export class StoreSpace {
+  readonly #deps: StoreSpaceDeps
+  /** Who needs room waits for those who make it already. */
+  #making: Promise<void> = Promise.resolve()
+
+  constructor(deps: StoreSpaceDeps) {
+    this.#deps = deps
+  }
+
+  /** Whether what the ledger does not have yet of these items may be stored, after evicting if need be. */
+  async hasRoomFor(organizationId: number, items: readonly LedgerItem[]): Promise<boolean> {
+    const missing = await listUnchargedItems(this.#deps.metadata.db, organizationId, items)
+    const bytes = missing.reduce((sum, item) => sum + item.sizeBytes, 0)
+    if (await this.#fits(bytes)) return true
+    const making = this.#making.then(() => this.#makeRoom(bytes))
+    this.#making = making.then(
+      () => {},
+      () => {},
+    )
+    return making
+  }
+
+  async #fits(bytes: number): Promise<boolean> {
+    const { metadata, room, storageLimitBytes } = this.#deps
+    const usage = await findStoreUsage(metadata.db)
+    if (storageLimitBytes !== undefined && usage.blobBytes + usage.reservedBytes + bytes > storageLimitBytes)
+      return false
+    // What is reserved is not on the disk yet, or not all of it.
+    return room.hasRoomFor(usage.reservedBytes + bytes)
+  }
+
+  async #makeRoom(bytes: number): Promise<boolean> {
+    const { storageLimitBytes } = this.#deps
+    if (storageLimitBytes !== undefined && bytes > storageLimitBytes) return false
+    if (await this.#fits(bytes)) return true
+    await this.#deps.uses.flush()
+    const passed = new Set<number>()
+    for (let round = 0; round < STORE_SPACE_LIMITS.roundsMax; round++) {
+      if (!(await this.#evictSome(passed))) return false
+      if (await this.#fits(bytes)) return true
+    }
+    return false
+  }
+
+  /** Evict the roots that are next in turn; false when there are none that may go. */
+  async #evictSome(passed: Set<number>): Promise<boolean> {
+    const { metadata, clock } = this.#deps
+    const nowMs = clock()
+    for (const phase of ['kept', 'alive'] as const) {
+      let after: EvictionCandidate | undefined
+      for (;;) {
+        const limit = STORE_SPACE_LIMITS.rootsPerRound
+        const page = await listEvictionCandidates(metadata.db, {
+          organizationId: undefined,
+          nowMs,
+          phase,
+          after,
+          limit,
+        })
+        let evicted = 0
+        for (const candidate of page) {
+          if (!passed.has(candidate.manifestId) && (await this.#evict(candidate, nowMs))) evicted += 1
+          passed.add(candidate.manifestId)
+        }
+        if (evicted > 0) return true
+        if (page.length < limit) break
+        after = page.at(-1)
+      }
+    }
+    return false
+  }
+
+  async #evict(candidate: EvictionCandidate, nowMs: number): Promise<boolean> {
+    const { metadata, transfers } = this.#deps
+    const { organizationId, manifestId } = candidate
+    const reason = { kind: 'store_full' } as const
+    const removals = await metadata.transaction(async (tx) => {
+      if ((await lockUsage(tx, organizationId)) === undefined) return []
+      const [root] = await loadRootFacts(tx, organizationId, [manifestId])
+      const isBusy = await findBusy(tx, organizationId, nowMs, transfers)
+      if (root === undefined || isBusy(root)) return []
+      const plan = { isEnough: true, roots: [root], siblings: [], freedBytes: 0 }
+      return carryOutEviction(tx, { organizationId, plan, reason, nowMs })
+    })
+    await forgetRemoved(this.#deps, removals)
+    for (const removal of removals) this.#deps.onEvicted(removal, reason)
+    return removals.length > 0
+  }
+}

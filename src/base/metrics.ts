@@ -142,6 +142,16 @@ export class Metrics {
   }
 
   /**
+   * A count that its owner raises; the label's value is one of a few.
+   * The second call with a name is an error.
+   */
+  addCounter(name: string, help: string, label?: string): (by: number, labelValue?: string) => void {
+    const labelNames = label === undefined ? [] : [label]
+    const counter = new Counter({ name, help, labelNames, registers: [this.#registry] })
+    return (by, value = '') => counter.inc(label === undefined ? {} : { [label]: value }, by)
+  }
+
+  /**
    * A number that is read when somebody looks.
    * The second call with a name is an error.
    */

@@ -1,0 +1,64 @@
+/** What collection tells Prometheus. */
+import type { Metrics } from '../base/metrics.ts'
+import { countBacklog } from '../metadata/collection-backlog.ts'
+import type { Metadata } from '../metadata/open.ts'
+import type { Removal } from '../metadata/removal.ts'
+import type { CollectorEvents } from './collector.ts'
+
+/** Expired images that are counted; more are said to be so many. */
+const countedMax = 10_000
+
+export type CollectorMetrics = CollectorEvents & {
+  imagesRemoved: (reason: 'expired' | 'limit_lowered' | 'admission' | 'store_full', removal: Removal) => void
+  bytesRemoved: (blobs: number, bytes: number) => void
+}
+
+/** Counters, and gauges that ask the database when somebody looks. */
+export function makeCollectorMetrics(
+  metrics: Metrics,
+  deps: { metadata: Metadata; clock: () => number; isHeld: () => boolean },
+): CollectorMetrics {
+  const runs = metrics.addCounter(
+    'entrepot_collector_runs_total',
+    'Runs of the collector, by how they ended.',
+    'result',
+  )
+  const seconds = metrics.addCounter('entrepot_collector_seconds_total', 'Seconds that the collector has run.')
+  const rows = metrics.addCounter('entrepot_collector_rows_total', 'Rows that collection and eviction deleted.', 'kind')
+  const images = metrics.addCounter('entrepot_images_removed_total', 'Images that went, by why.', 'reason')
+  const freed = metrics.addCounter('entrepot_freed_bytes_total', 'Bytes by which charges fell, by why.', 'reason')
+  const blobs = metrics.addCounter('entrepot_blobs_removed_total', 'Blobs removed from the store.')
+  const bytes = metrics.addCounter('entrepot_blob_bytes_removed_total', 'Bytes of blobs removed from the store.')
+  const reservations = metrics.addCounter(
+    'entrepot_reservations_ended_total',
+    'Reservations that ended, by why.',
+    'reason',
+  )
+  const addBacklog = (name: string, help: string, of: (backlog: Backlog) => number) =>
+    metrics.addGauge(name, help, async () => of(await countBacklog(deps.metadata.db, deps.clock(), countedMax)))
+  addBacklog('entrepot_expired_images_waiting', 'Expired images to be collected.', (backlog) => backlog.expiredRoots)
+  addBacklog('entrepot_garbage_bytes_waiting', 'Bytes to be unlinked.', (backlog) => backlog.garbageBytes)
+  addBacklog('entrepot_reservations_open', 'Images that are still expected.', (backlog) => backlog.openReservations)
+  const heldHelp = 'Whether collection of expired images waits because the clock jumped.'
+  metrics.addGauge('entrepot_collection_held', heldHelp, () => (deps.isHeld() ? 1 : 0))
+  return {
+    ran: (result, took) => {
+      runs(1, result)
+      seconds(took)
+    },
+    reservationsEnded: (reason, count) => reservations(count, reason),
+    historyRemoved: (count) => rows(count, 'history'),
+    imagesRemoved: (reason, removal) => {
+      images(removal.roots.length, reason)
+      freed(removal.freedBytes, reason)
+      rows(removal.manifests.length, 'manifest')
+      rows(removal.blobs.length, 'blob')
+    },
+    bytesRemoved: (count, sizeBytes) => {
+      blobs(count)
+      bytes(sizeBytes)
+    },
+  }
+}
+
+type Backlog = Awaited<ReturnType<typeof countBacklog>>

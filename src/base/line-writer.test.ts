@@ -6,7 +6,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { LineWriter } from './line-writer.ts'
+import { LINE_LIMITS, LineWriter } from './line-writer.ts'
 
 test('lines arrive whole and in order, those of the last moment too', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-lines-'))
@@ -15,6 +15,7 @@ test('lines arrive whole and in order, those of the last moment too', async (t) 
   const fd = openSync(path, 'a')
   const writer = new LineWriter(fd)
   const lines = Array.from({ length: 10_000 }, (_, index) => `{"line":${index},"text":"é"}\n`)
+  lines.splice(5000, 0, `${'漢'.repeat(LINE_LIMITS.blockBytes)}\n`)
   for (const line of lines) writer.write(line)
   await new Promise((resolve) => setImmediate(resolve))
   writer.write('the last\n')

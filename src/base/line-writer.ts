@@ -7,10 +7,8 @@ import { afterMs, type Timer } from './timers.ts'
 import { KiB, MiB, SECOND_MS } from './units.ts'
 
 export const LINE_LIMITS = {
-  /** Gathered before one write: a line is some 400 bytes. */
-  gatheredBytes: 32 * KiB,
-  /** Of one write; a pipe holds 64 KiB. */
-  writtenBytesMax: 64 * KiB,
+  /** Of one write; a pipe holds as much. */
+  blockBytes: 64 * KiB,
   /** When nobody takes the lines, more than this are dropped and counted: they must not eat the memory. */
   waitingBytesMax: 16 * MiB,
   /** Longest that a line waits when few come. */
@@ -20,12 +18,17 @@ export const LINE_LIMITS = {
   drainMsMax: 2 * SECOND_MS,
 } as const
 
+/** UTF-8 of one UTF-16 code unit. */
+const bytesOfCharacterMax = 3
+
 export class LineWriter {
   readonly #fd: number
-  #lines: string[] = []
-  #lineBytes = 0
-  /** What is being written. */
-  #block = Buffer.alloc(0)
+  /** Lines are copied into it at once: kept as strings, they would cost the garbage collector more than all else. */
+  #filling = Buffer.allocUnsafeSlow(LINE_LIMITS.blockBytes)
+  #filledBytes = 0
+  /** Full, the first of them being written. */
+  #blocks: Buffer[] = []
+  #blockBytes = 0
   #isWriting = false
   #timer: Timer | undefined
   #dropped = 0
@@ -42,19 +45,22 @@ export class LineWriter {
 
   /** Append a line, its line break included; never waits. */
   write(line: string): void {
-    if (this.#lineBytes + this.#block.byteLength > LINE_LIMITS.waitingBytesMax) {
+    if (this.#filledBytes + this.#blockBytes > LINE_LIMITS.waitingBytesMax) {
       this.#dropped += 1
       return
     }
-    this.#lines.push(line)
-    this.#lineBytes += line.length
-    if (this.#lineBytes >= LINE_LIMITS.gatheredBytes) this.#begin()
-    else this.#timer ??= afterMs(LINE_LIMITS.gatherMs, () => this.#begin())
+    const bytesMax = line.length * bytesOfCharacterMax
+    if (bytesMax > LINE_LIMITS.blockBytes - this.#filledBytes) this.#seal()
+    if (bytesMax > LINE_LIMITS.blockBytes) this.#push(Buffer.from(line))
+    else this.#filledBytes += this.#filling.write(line, this.#filledBytes)
+    if (this.#isWriting) return
+    if (this.#blocks.length > 0) this.#writeBlock()
+    else this.#timer ??= afterMs(LINE_LIMITS.gatherMs, () => this.#writeAll())
   }
 
   /** Resolves when everything was written, or after `drainMsMax`. */
   async drain(): Promise<void> {
-    this.#begin()
+    if (!this.#isWriting) this.#writeAll()
     if (!this.#isWriting) return
     const idle = Promise.withResolvers<void>()
     this.#onIdle = idle.resolve
@@ -63,37 +69,53 @@ export class LineWriter {
     timer.cancel()
   }
 
-  #begin(): void {
-    this.#timer?.cancel()
-    this.#timer = undefined
-    if (this.#isWriting || !this.#take()) return
-    this.#isWriting = true
-    this.#writeBlock()
+  #writeAll(): void {
+    this.#seal()
+    if (this.#blocks.length > 0 && !this.#isWriting) this.#writeBlock()
   }
 
-  /** Move lines into the block, if it is empty; false when there are none. */
-  #take(): boolean {
-    if (this.#block.byteLength > 0) return true
-    if (this.#lines.length === 0) return false
-    this.#block = Buffer.from(this.#lines.join(''))
-    this.#lines = []
-    this.#lineBytes = 0
-    return true
+  /** What has gathered becomes a block. */
+  #seal(): void {
+    if (this.#filledBytes === 0) return
+    this.#push(this.#filling.subarray(0, this.#filledBytes))
+    this.#filling = Buffer.allocUnsafeSlow(LINE_LIMITS.blockBytes)
+    this.#filledBytes = 0
+  }
+
+  #push(block: Buffer): void {
+    this.#blocks.push(block)
+    this.#blockBytes += block.byteLength
   }
 
   #writeBlock(): void {
-    const block = this.#block
-    write(this.#fd, block, 0, Math.min(block.byteLength, LINE_LIMITS.writtenBytesMax), null, (error, bytes) => {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    const block = this.#blocks[0]
+    this.#isWriting = block !== undefined
+    if (block === undefined) {
+      this.#rest()
+      return
+    }
+    const wanted = Math.min(block.byteLength, LINE_LIMITS.blockBytes)
+    write(this.#fd, block, 0, wanted, null, (error, bytes) => {
       if (isAgain(error)) {
         afterMs(LINE_LIMITS.retryMs, () => this.#writeBlock())
         return
       }
       // A reader that has gone (EPIPE) takes nothing any more: what it does not take is lost, and nothing else.
-      this.#block = error === null ? block.subarray(bytes) : Buffer.alloc(0)
-      if (this.#take()) return this.#writeBlock()
-      this.#isWriting = false
-      this.#onIdle?.()
+      const takenBytes = error === null ? bytes : block.byteLength
+      this.#blockBytes -= takenBytes
+      if (takenBytes < block.byteLength) this.#blocks[0] = block.subarray(takenBytes)
+      else this.#blocks.shift()
+      this.#writeBlock()
     })
+  }
+
+  /** All blocks are written. What has gathered meanwhile waits for more, unless somebody waits for it. */
+  #rest(): void {
+    if (this.#filledBytes === 0) this.#onIdle?.()
+    else if (this.#onIdle === undefined) this.#timer = afterMs(LINE_LIMITS.gatherMs, () => this.#writeAll())
+    else this.#writeAll()
   }
 }
 

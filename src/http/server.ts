@@ -85,6 +85,8 @@ const SERVER_OPTIONS: ServerOptions = {
   requestTimeout: HTTP_LIMITS.requestMs,
   keepAliveTimeout: HTTP_LIMITS.keepAliveMs,
   noDelay: true,
+  // A request without a body is not read to its end: a fifth of what a small answer costs.
+  optimizeEmptyRequests: true,
 }
 
 function limit(server: Server): void {
@@ -99,6 +101,8 @@ function route(server: Server, options: HttpServerOptions, state: { isStopping: 
   const nextId = makeRequestIds()
   const answerApi: RequestHandler = (request, response) => {
     observeApi(request, response, nextId(), options)
+    // A body that is not there has no type: Fastify would wait for an end that `optimizeEmptyRequests` leaves out.
+    if (!hasBody(request)) delete request.headers['content-type']
     options.apiHandler(request, response)
   }
   server.on('request', (request, response) => {
@@ -112,6 +116,11 @@ function route(server: Server, options: HttpServerOptions, state: { isStopping: 
     if (routeOf(request.url ?? '') !== 'registry') response.writeContinue()
     server.emit('request', request, response)
   })
+}
+
+/** RFC 9112, 6.3 */
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
 }
 
 function refuse(

@@ -10,9 +10,10 @@ import { formatReference, type Reference } from '../../oci/reference.ts'
 import { parseRequest } from '../../oci/request.ts'
 import type { HotManifest } from '../../registry/directory.ts'
 import { ANONYMOUS } from './authorize.ts'
-import { chooseCacheControl, formatAge, formatCacheStatus } from './cache-status.ts'
+import { chooseCacheControl } from './cache-status.ts'
 import { describePrincipal } from './exchange.ts'
 import { acceptsMediaType } from './preconditions.ts'
+import { type PreparedHead, writeHead } from './prepared-head.ts'
 import type { RegistryDeps } from './registry-deps.ts'
 import { splitName } from './resolve-name.ts'
 
@@ -25,6 +26,8 @@ type Target = {
   repository: string
   reference: Reference
   referenceText: string
+  /** Of its last answer. */
+  head: PreparedHead | undefined
 }
 
 const TARGET_LIMITS = {
@@ -57,18 +60,8 @@ export function makeAnswerHot(deps: RegistryDeps): AnswerHot {
     const hot = directory.recallManifest(target.organization, target.name, target.reference)
     if (hot === undefined || !isAccepted(hot, target, headers.accept)) return false
 
-    const isByDigest = target.reference.kind === 'digest'
-    response.writeHead(
-      200,
-      hot.headers.concat(
-        'Cache-Status',
-        formatCacheStatus(hot.provenance),
-        'Age',
-        formatAge(hot.provenance, clock()),
-        'Cache-Control',
-        chooseCacheControl(principal.kind === 'anonymous', isByDigest),
-      ),
-    )
+    const cacheControl = chooseCacheControl(principal.kind === 'anonymous', target.reference.kind === 'digest')
+    target.head = writeHead(response, hot, cacheControl, clock(), target.head)
     const isHead = method === 'HEAD'
     if (isHead) response.end()
     else response.end(hot.latin1, 'latin1')
@@ -106,7 +99,7 @@ function parseTarget(url: string): Target | undefined {
     if (rest === undefined) return undefined
     const { reference, name: repository } = parsed
     const referenceText = formatReference(reference)
-    return { path: url, organization, name: rest, repository, reference, referenceText }
+    return { path: url, organization, name: rest, repository, reference, referenceText, head: undefined }
   } catch {
     return undefined // The other road says what is wrong with it.
   }

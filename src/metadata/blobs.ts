@@ -189,28 +189,6 @@ async function changeStoreUsage(tx: Db, bytes: number): Promise<void> {
     .execute()
 }
 
-/** A manifest of one of these repositories that names the blob, the youngest, and the size that it gives. */
-export async function findNamingManifest(
-  db: Db,
-  repositoryIds: readonly number[],
-  blobDigest: string,
-): Promise<{ manifestId: number; repositoryId: number; digest: Digest; sizeBytes: number } | undefined> {
-  if (repositoryIds.length === 0) return undefined
-  const row = await db
-    .selectFrom('manifest_blob')
-    .innerJoin('manifest', 'manifest.id', 'manifest_blob.manifest_id')
-    .select(['manifest.id', 'manifest.repository_id', 'manifest.digest', 'manifest_blob.size_bytes'])
-    .where('manifest_blob.repository_id', 'in', repositoryIds)
-    .where('manifest_blob.digest', '=', blobDigest)
-    .where('manifest_blob.has_urls', '=', 0)
-    .orderBy('manifest.id', 'desc')
-    .limit(1)
-    .executeTakeFirst()
-  if (row === undefined) return undefined
-  const { id: manifestId, repository_id: repositoryId, size_bytes: sizeBytes } = row
-  return { manifestId, repositoryId, digest: row.digest as Digest, sizeBytes }
-}
-
 async function isNamed(db: Db, organizationId: number, digest: string): Promise<boolean> {
   const row = await db
     .selectFrom('manifest_blob')

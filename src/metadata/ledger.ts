@@ -55,22 +55,6 @@ export async function findChargeBytes(db: Db, organizationId: number): Promise<n
   return row?.charge_bytes ?? 0
 }
 
-/** What the organization is charged for a blob; undefined when it is not. */
-export async function findLedgerBlob(
-  db: Db,
-  organizationId: number,
-  digest: string,
-): Promise<{ sizeBytes: number; isStored: boolean } | undefined> {
-  const row = await db
-    .selectFrom('ledger')
-    .select(['size_bytes', 'stored_at'])
-    .where('organization_id', '=', organizationId)
-    .where('kind', '=', 'blob')
-    .where('digest', '=', digest)
-    .executeTakeFirst()
-  return row && { sizeBytes: row.size_bytes, isStored: row.stored_at !== null }
-}
-
 /** Those of the items, each digest once, that the ledger does not have: the need of DESIGN part 5, Admission. */
 export async function listUnchargedItems(
   tx: Db,

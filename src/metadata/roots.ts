@@ -81,7 +81,7 @@ export async function listEvictionCandidates(db: Db, query: EvictionQuery): Prom
     const atMs = query.phase === 'kept' ? (after.expiresAtMs ?? 0) : after.lastUsedAtMs
     conditions.push(sql`(${sql.ref(column)}, manifest_id) > (${atMs}, ${after.manifestId})`)
   }
-  return listRoots(db, conditions, sql`${sql.ref(column)}, manifest_id`, query.limit)
+  return listRoots(db, conditions, column, query.limit)
 }
 
 /** Manifest ids of those of the organization that expired by then and are not pinned, the longest expired first. */
@@ -128,7 +128,7 @@ type RootRow = {
 async function listRoots(
   db: Db,
   conditions: readonly RawBuilder<unknown>[],
-  order: RawBuilder<unknown>,
+  column: 'expires_at' | 'last_used_at',
   limit: number,
 ): Promise<EvictionCandidate[]> {
   const { rows } = await sql<RootRow>`
@@ -136,11 +136,12 @@ async function listRoots(
       manifest.digest, page.last_used_at, page.expires_at
     from (
       select manifest_id, organization_id, repository_id, last_used_at, expires_at from root
-      where ${sql.join(conditions, sql` and `)} order by ${order} limit ${limit}
+      where ${sql.join(conditions, sql` and `)}
+      order by ${sql.ref(column)}, manifest_id limit ${limit}
     ) as page
       join manifest on manifest.id = page.manifest_id
       join repository on repository.id = page.repository_id
-    order by ${order}
+    order by page.${sql.ref(column)}, page.manifest_id
   `.execute(db)
   return rows.map((row) => ({
     manifestId: row.manifest_id,

@@ -9,6 +9,7 @@ import { MANIFEST_CASES } from './metadata-manifest-cases.ts'
 import { ORGANIZATION_CASES } from './metadata-organization-cases.ts'
 import { PROCESS_CASES } from './metadata-process-cases.ts'
 import { QUOTA_CASES } from './metadata-quota-cases.ts'
+import { SPACE_CASES } from './metadata-space-cases.ts'
 import { TAG_CASES } from './metadata-tag-cases.ts'
 
 /** One empty database. */
@@ -24,6 +25,7 @@ const SHARED_CASES: readonly MetadataCase[] = [
   ...MANIFEST_CASES,
   ...TAG_CASES,
   ...BLOB_CASES,
+  ...SPACE_CASES,
   ...ACCESS_CASES,
   ...QUOTA_CASES,
 ]

@@ -91,7 +91,10 @@ const TABLES: Readonly<Record<string, Table>> = {
 
 const INDEXES: Readonly<Record<string, Index>> = {
   manifest_organization_digest: { table: 'manifest', columns: ['organization_id', 'digest'] },
-  manifest_blob_organization_digest: { table: 'manifest_blob', columns: ['organization_id', 'digest'] },
+  manifest_blob_organization_digest: {
+    table: 'manifest_blob',
+    columns: ['organization_id', 'digest', 'manifest_id'],
+  },
   tag_ended: {
     table: 'tag',
     columns: ['organization_id', 'ended_at'],
@@ -99,10 +102,14 @@ const INDEXES: Readonly<Record<string, Index>> = {
   },
   ledger_blob: { table: 'ledger', columns: ['digest'], where: sql<boolean>`kind = 'blob'` },
   ledger_reserved: { table: 'ledger', columns: ['organization_id'], where: sql<boolean>`stored_at is null` },
-  root_expiry: { table: 'root', columns: ['organization_id', 'expires_at'] },
-  root_last_use: { table: 'root', columns: ['organization_id', 'last_used_at'] },
-  root_last_use_of_all: { table: 'root', columns: ['last_used_at'] },
-  root_expiry_of_all: { table: 'root', columns: ['expires_at'] },
+  root_expiry: { table: 'root', columns: ['organization_id', 'expires_at', 'manifest_id'] },
+  root_expiry_of_all: { table: 'root', columns: ['expires_at', 'manifest_id'] },
+  root_last_use: {
+    table: 'root',
+    columns: ['organization_id', 'last_used_at', 'manifest_id'],
+    where: sql<boolean>`is_pinned = 0`,
+  },
+  root_last_use_of_all: { table: 'root', columns: ['last_used_at', 'manifest_id'], where: sql<boolean>`is_pinned = 0` },
   root_pinned: { table: 'root', columns: ['organization_id'], where: sql<boolean>`is_pinned = 1` },
   root_repository: { table: 'root', columns: ['repository_id'] },
   reservation_organization: { table: 'reservation', columns: ['organization_id'] },
@@ -130,20 +137,27 @@ export function spaceMigration(capabilities: Capabilities): Migration {
       await number('passes_too_large', 'organization')
       await db.schema.alterTable('tag').addColumn('evicted_at', integer).execute()
       await createTables(db, capabilities, TABLES)
-      await fill(db)
+      await fillOrganizations(db)
+      await createIndexes(db, INDEXES) // The rest asks by them.
+      await fillLedger(db)
+      await fillRoots(db)
       await db.schema.dropTable('organization_blob').execute()
-      await createIndexes(db, INDEXES)
+      await abandonUnheld(db)
     },
   }
 }
 
-async function fill(db: Kysely<unknown>): Promise<void> {
+async function fillOrganizations(db: Kysely<unknown>): Promise<void> {
   for (const table of ['manifest', 'manifest_blob', 'tag']) {
     await sql`
       update ${sql.table(table)} set organization_id =
         (select organization_id from repository where repository.id = ${sql.table(table)}.repository_id)
     `.execute(db)
   }
+}
+
+/** What each organization is charged for, and the sums. */
+async function fillLedger(db: Kysely<unknown>): Promise<void> {
   await sql`
     insert into ledger (organization_id, kind, digest, size_bytes, stored_at)
     select organization_id, 'blob', digest, size_bytes, stored_at from organization_blob
@@ -163,8 +177,17 @@ async function fill(db: Kysely<unknown>): Promise<void> {
     select id, coalesce((select sum(size_bytes) from ledger where ledger.organization_id = organization.id), 0)
     from organization
   `.execute(db)
+}
+
+/** Blobs that no organization holds with a manifest are garbage; the rest is what the store is used for. */
+async function abandonUnheld(db: Kysely<unknown>): Promise<void> {
+  const isHeld = sql`exists (select 1 from ledger where ledger.kind = 'blob' and ledger.digest = blob.digest)`
+  await sql`
+    insert into garbage (digest, size_bytes, created_at)
+    select digest, size_bytes, stored_at from blob where not ${isHeld}
+  `.execute(db)
+  await sql`delete from blob where not ${isHeld}`.execute(db)
   await sql`insert into store_usage (id, blob_bytes) select 1, coalesce(sum(size_bytes), 0) from blob`.execute(db)
-  await fillRoots(db)
 }
 
 /** Every manifest that a tag points or pointed at, or that was asked for by digest. */

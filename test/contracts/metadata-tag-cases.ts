@@ -4,6 +4,7 @@ import { findManifest } from '../../src/metadata/manifests.ts'
 import type { Metadata } from '../../src/metadata/open.ts'
 import { applyUses, confirmTag, findTag, listTagNames, pointTag } from '../../src/metadata/tags.ts'
 import { freshDigest, type MetadataCase, makeImage, NOW_MS, newRepository, store, tenTimes } from './metadata-case.ts'
+import { TAG_CHANGE_CASES } from './metadata-tag-change-cases.ts'
 
 export const TAG_CASES: readonly MetadataCase[] = [
   {
@@ -21,6 +22,7 @@ export const TAG_CASES: readonly MetadataCase[] = [
         confirmedAtMs: NOW_MS,
         lastUsedAtMs: NOW_MS,
         expiresAtMs: NOW_MS + 9,
+        isExpirySet: false,
       })
       assert.deepEqual(await findTag(metadata.db, repositoryId, 'latest'), tag)
       assert.equal(await findTag(metadata.db, repositoryId, 'Latest'), undefined)
@@ -130,6 +132,7 @@ export const TAG_CASES: readonly MetadataCase[] = [
       assert.equal((await findTag(metadata.db, repositoryId, 't19'))?.lastUsedAtMs, NOW_MS + 9)
     },
   },
+  ...TAG_CHANGE_CASES,
 ]
 
 type Pointed = { repositoryId: number; name?: string; digest: string; nowMs?: number; expiresAtMs: number | undefined }

@@ -114,7 +114,10 @@ test('killed while it completes an image in the background: completion goes on b
   })
   await upstream.refuse()
   for (const { digest, bytes } of blobsOf(content)) {
-    assertServed(await server.client.get(`${repository}/blobs/${digest}`), { outcome: 'hit', bytes })
+    // The row follows the bytes.
+    await eventually(async () =>
+      assertServed(await server.client.get(`${repository}/blobs/${digest}`), { outcome: 'hit', bytes }),
+    )
   }
 })
 
@@ -126,4 +129,9 @@ test('what was acknowledged before the kill is there after it', async (t) => {
   await server.kill()
   await server.start()
   assert.equal((await server.api('GET', '/api/v1/organization/acknowledged')).status, 200)
+})
+
+test('a server under test does not outlive the test that started it', async (t) => {
+  const server = await startServer(t, await startFakeUpstream(t))
+  assert.equal(await server.orphan(), 'SIGKILL')
 })

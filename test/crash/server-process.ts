@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { FakeUpstream, TestLife } from '../fakes/fake-upstream.ts'
 import { type ClientAnswer, RegistryClient } from '../pull-through/registry-client.ts'
 
+const endWithParent = new URL('./end-with-parent.ts', import.meta.url).href
 const main = new URL('../../src/main.ts', import.meta.url).pathname
 const admin = { username: 'admin', password: 'correct horse battery' }
 const askEveryMs = 20
@@ -49,7 +50,7 @@ export class ServerProcess {
 
   /** Resolves when it answers. */
   async start(): Promise<void> {
-    const child = spawn(process.execPath, [main, 'serve'], {
+    const child = spawn(process.execPath, ['--import', endWithParent, main, 'serve'], {
       env: {
         PATH: process.env['PATH'],
         HOST: '127.0.0.1',
@@ -59,7 +60,7 @@ export class ServerProcess {
         ENTREPOT_METRICS_PORT: '0',
         ENTREPOT_MINIMUM_FREE_BYTES: '0',
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     })
     this.#child = child
     this.#output = ''
@@ -83,6 +84,17 @@ export class ServerProcess {
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     child.kill('SIGKILL')
     await exited
+  }
+
+  /** What it sees when this process ends; resolves to the signal that then ended it. */
+  async orphan(): Promise<NodeJS.Signals | null> {
+    const child = this.#child
+    if (child === undefined) throw new Error('the server is not running')
+    const exited = new Promise<NodeJS.Signals | null>((resolve) =>
+      child.once('exit', (_code, signal) => resolve(signal)),
+    )
+    child.stdin?.destroy()
+    return exited
   }
 
   api(method: string, path: string, body?: unknown): Promise<ClientAnswer> {

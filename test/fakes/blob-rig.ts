@@ -40,6 +40,10 @@ export class BlobRig {
   readonly delays: number[] = []
   hasRoom = true
   nowMs = 1_000_000
+  /** Whoever looks whether a blob is stored goes on, with what it found, only after it. */
+  afterLook: Promise<void> | undefined
+  /** Who has looked. */
+  looks = 0
   shelf: BlobShelf
   ingests: Ingests
   readonly transfers: Transfers
@@ -56,6 +60,13 @@ export class BlobRig {
     const space = openSpace({ metadata, store, clock, onEvent, hasRoom: () => this.hasRoom })
     this.shelf = space.shelf
     this.transfers = space.transfers
+    const findLink = this.shelf.findLink.bind(this.shelf)
+    this.shelf.findLink = async (key) => {
+      const link = await findLink(key)
+      this.looks += 1
+      await this.afterLook
+      return link
+    }
     this.ingests = new Ingests({
       ...space,
       hasRoom: () => Promise.resolve(this.hasRoom),

@@ -6,6 +6,7 @@ import { type FakeUpstream, startFakeUpstream } from '../fakes/fake-upstream.ts'
 import { Valve } from '../fakes/gate.ts'
 import { assertRefused, assertServed } from './assert-answer.ts'
 import type { Cache } from './cache.ts'
+import { eventually } from './eventually.ts'
 import { type Entrepot, startEntrepot } from './start-entrepot.ts'
 
 let entrepot: Entrepot
@@ -40,7 +41,9 @@ async function ended(upstream: FakeUpstream): Promise<void> {
 }
 
 async function assertUnknown(cache: Cache, next: FakeUpstream): Promise<void> {
-  assertRefused(await cache.get(path), 404, 'BLOB_UNKNOWN')
+  const answer = await cache.open(path) // Of the former upstream's bytes there would be no end.
+  assert.equal(answer.status, 404)
+  assertRefused(await answer.rest(), 404, 'BLOB_UNKNOWN')
   assertRefused(await cache.get(path, { range: 'bytes=0-10' }), 404, 'BLOB_UNKNOWN')
   assert.equal((await cache.head(path)).status, 404)
   const lines = next.transcript.take()
@@ -49,7 +52,9 @@ async function assertUnknown(cache: Cache, next: FakeUpstream): Promise<void> {
 
 test('a blob that the former upstream is sending is asked of the new one, and its readers may end', async (t) => {
   const { cache, next, valve, reading } = await changeWhileReading(t)
-  assertServed(await cache.get(path), { outcome: 'miss', bytes: layer.bytes })
+  const pull = cache.get(path)
+  await eventually(async () => assert.equal(next.transcript.lines().length, 1))
+  assertServed(await pull, { outcome: 'miss', bytes: layer.bytes })
   assert.deepEqual(next.transcript.take(), [`GET /v2/${path} 200`])
   valve.open()
   assertServed(await reading.rest(), { outcome: 'miss', bytes: layer.bytes })

@@ -19,7 +19,15 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** The composition root: these files wire the parts together, so they import everything and make what they like. */
-export const WIRING: readonly string[] = ['main', 'app', 'foundations', 'cache', 'observation']
+export const WIRING: readonly string[] = [
+  'main',
+  'app',
+  'foundations',
+  'cache',
+  'observation',
+  'cache-space',
+  'collection',
+]
 
 /** The parts whose classes are values or errors, made by anyone; those of other parts are wired in `app.ts` only. */
 export const FREELY_MADE: readonly string[] = ['base', 'errors', 'oci']

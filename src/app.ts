@@ -8,6 +8,7 @@ import { type Clock, systemClock } from './base/clock.ts'
 import { openFileClock } from './base/file-clock.ts'
 import { everyMs, type Timer } from './base/timers.ts'
 import { assembleCache, type Cache, type CacheLimits } from './cache.ts'
+import { assembleCollection, type Collection } from './collection.ts'
 import type { Config } from './config/load.ts'
 import { type Foundations, openFoundations } from './foundations.ts'
 import { API_SERVER_OPTIONS, registerApi } from './http/api/register-api.ts'
@@ -18,7 +19,7 @@ import { startMetricsServer } from './http/metrics-server.ts'
 import { createRegistryHandler } from './http/registry/registry-handler.ts'
 import { type RunningServer, startServer } from './http/server.ts'
 import { type Observation, openObservation } from './observation.ts'
-import { JOB_LIMITS, runDueJobs } from './workers/collector-jobs.ts'
+import { JOB_LIMITS } from './workers/collector-jobs.ts'
 import { LEASE_LIMITS } from './workers/serving-lease.ts'
 
 export type App = {
@@ -65,6 +66,8 @@ async function open(
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
   const cache = assembleCache({ config, foundations, clock, version, limits, ...observation })
   opened.push(() => cache.stop())
+  const collection = assembleCollection({ config, foundations, cache, clock, observation })
+  opened.push(() => collection.stop())
   const setupToken = randomBytes(32).toString('base64url')
   const admin = await assembleAdmin(config, foundations, cache, clock, observation, setupToken)
   const metricsServer = await startMetricsServer({
@@ -77,7 +80,8 @@ async function open(
   addGauges(observation, foundations, cache)
   const server = await openServer(config, foundations, cache, admin, clock, observation, opened)
   cache.start()
-  for (const timer of startWorkers(foundations, clock, observation)) opened.push(() => timer.cancel())
+  collection.start()
+  for (const timer of startWorkers(foundations, collection, observation)) opened.push(() => timer.cancel())
   opened.push(() => server.close(config.shutdownGraceMs))
   return {
     url: server.url,
@@ -160,16 +164,9 @@ function addGauges({ metrics }: Observation, { store }: Foundations, cache: Cach
   })
 }
 
-function startWorkers(foundations: Foundations, clock: Clock, { report }: Observation): Timer[] {
-  const { metadata, lease } = foundations
-  let isRunning = false
+function startWorkers({ lease }: Foundations, collection: Collection, { report }: Observation): Timer[] {
   return [
-    everyMs(JOB_LIMITS.pollMs, async () => {
-      if (isRunning) return
-      isRunning = true
-      await runDueJobs({ metadata, clock, report })
-      isRunning = false
-    }),
+    everyMs(JOB_LIMITS.pollMs, () => void collection.runJobs()),
     everyMs(LEASE_LIMITS.heartbeatMs, async () => {
       try {
         if (await lease.heartbeat()) return

@@ -20,6 +20,8 @@ export type CacheSpace = {
   shelf: BlobShelf
   transfers: Transfers
   space: Space
+  /** An eviction was done. */
+  onEvicted: (removal: Removal, reason: EvictionReason) => void
   /** After the commit of a removal: what is remembered of it goes, and its bytes. Never throws. */
   forgetRemoved(removals: readonly Removal[]): Promise<void>
 }
@@ -51,7 +53,7 @@ export function assembleSpace(options: {
   const storeSpace = new StoreSpace({ ...shared, room, storageLimitBytes: config.storageLimitBytes })
   const space = new Space({ ...shared, limits, store: storeSpace })
   return {
-    ...{ limits, memory, uses, shelf, transfers, space },
+    ...{ limits, memory, uses, shelf, transfers, space, onEvicted },
     forgetRemoved: (removals) => forgetRemoved({ memory, shelf }, removals),
   }
 }

@@ -7,6 +7,7 @@ import { makeAccessLog } from './http/access-log.ts'
 import type { ObserveAccess } from './http/access-record.ts'
 import type { BlobEvent, BlobEvents } from './registry/ingest-limits.ts'
 import type { ObserveUpstream } from './upstream/upstream-event.ts'
+import { makeRemovalCounter } from './workers/collector-metrics.ts'
 
 export type Observation = {
   logger: Logger
@@ -22,10 +23,13 @@ const DEBUG_EVENTS: ReadonlySet<BlobEvent> = new Set(['ingest_started', 'ingest_
 /** What an operator should look at although nothing has failed. */
 const WARNINGS: ReadonlySet<string> = new Set([
   'blob_damaged',
+  'blobs_missing',
+  'collection_held',
   'digest_mismatch',
   'ingest_straight_through',
   'last_uses_dropped',
   'lease_lost',
+  'over_limit',
   'repository_denied',
   'store_nearly_full',
 ])
@@ -33,7 +37,9 @@ const WARNINGS: ReadonlySet<string> = new Set([
 export function openObservation(level: LogLevel, clock: Clock): Observation {
   const logger = createLogger({ level, nowMs: clock })
   const metrics = new Metrics()
+  const countRemoval = makeRemovalCounter(metrics)
   const report: Report = (event, fields) => {
+    countRemoval(event, fields)
     if ('error' in fields || WARNINGS.has(event)) logger.warn(event, fields)
     else logger.info(event, fields)
   }

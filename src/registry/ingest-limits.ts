@@ -49,6 +49,7 @@ export type BlobEvent =
   | 'direct_range_failed'
   | 'blob_damaged'
   | 'blob_reused'
+  | 'blobs_removed'
   | 'store_failed'
   | 'completion_failed'
   | 'completion_given_up'

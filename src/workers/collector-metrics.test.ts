@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { CollectionRig } from '../../test/fakes/collection-rig.ts'
 import { Metrics } from '../base/metrics.ts'
 import { MINUTE_MS } from '../base/units.ts'
-import { makeCollectorMetrics } from './collector-metrics.ts'
+import { describeExpired, makeCollectorMetrics, makeRemovalCounter } from './collector-metrics.ts'
 
 test('what waits and what went is what Prometheus reads', async (t) => {
   const rig = await CollectionRig.open(t)
@@ -11,6 +11,7 @@ test('what waits and what went is what Prometheus reads', async (t) => {
   let isHeld = true
   const deps = { metadata: rig.metadata, clock: () => rig.nowMs, isHeld: () => isHeld }
   const counters = makeCollectorMetrics(metrics, deps)
+  const count = makeRemovalCounter(metrics)
   const organization = await rig.organization()
   await rig.image(organization, 'v1', { expiresInMs: 1 })
   await rig.image(organization, 'v2', { isReserved: true })
@@ -27,10 +28,13 @@ test('what waits and what went is what Prometheus reads', async (t) => {
   }
   isHeld = false
   await rig.collector().run()
-  for (const removal of rig.removals) counters.imagesRemoved('expired', removal)
+  for (const removal of rig.removals) {
+    counters.rowsRemoved(removal)
+    count('images_expired', describeExpired(removal))
+  }
+  for (const { event, fields } of rig.reports) count(event, fields)
   counters.ran('done', 2)
   counters.reservationsEnded('idle', 3)
-  counters.bytesRemoved(2, 300)
   const after = (await metrics.render()).split('\n')
   for (const line of [
     'entrepot_expired_images_waiting 0',
@@ -38,6 +42,7 @@ test('what waits and what went is what Prometheus reads', async (t) => {
     'entrepot_collector_runs_total{result="done"} 1',
     'entrepot_collector_seconds_total 2',
     'entrepot_images_removed_total{reason="expired"} 1',
+    'entrepot_collector_rows_total{kind="blob"} 2',
     'entrepot_reservations_ended_total{reason="idle"} 3',
     'entrepot_blobs_removed_total 2',
     'entrepot_blob_bytes_removed_total 300',

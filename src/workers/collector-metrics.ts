@@ -8,16 +8,36 @@ import type { CollectorEvents } from './collector.ts'
 /** Expired images that are counted; more are said to be so many. */
 const countedMax = 10_000
 
-export type CollectorMetrics = CollectorEvents & {
-  imagesRemoved: (reason: 'expired' | 'limit_lowered' | 'admission' | 'store_full', removal: Removal) => void
-  bytesRemoved: (blobs: number, bytes: number) => void
+/** Counts what went, from what is reported of it: `image_evicted`, `images_expired` and `blobs_removed`. */
+export function makeRemovalCounter(metrics: Metrics): (event: string, fields: Record<string, unknown>) => void {
+  const images = metrics.addCounter('entrepot_images_removed_total', 'Images that went, by why.', 'reason')
+  const freed = metrics.addCounter('entrepot_freed_bytes_total', 'Bytes by which charges fell, by why.', 'reason')
+  const blobs = metrics.addCounter('entrepot_blobs_removed_total', 'Blobs removed from the store.')
+  const bytes = metrics.addCounter('entrepot_blob_bytes_removed_total', 'Bytes of blobs removed from the store.')
+  return (event, fields) => {
+    const { images: names, count, reason, freedBytes, sizeBytes } = fields
+    if (event === 'image_evicted' || event === 'images_expired') {
+      images(Array.isArray(names) ? names.length : 0, String(reason))
+      freed(Number(freedBytes), String(reason))
+    }
+    if (event === 'blobs_removed') {
+      blobs(Number(count))
+      bytes(Number(sizeBytes))
+    }
+  }
+}
+
+/** What a step of the collector removed, for the log and `makeRemovalCounter`. */
+export function describeExpired(removal: Removal): Record<string, unknown> {
+  const images = removal.roots.map((root) => `${root.repositoryName}@${root.digest}`)
+  return { reason: 'expired', images, freedBytes: removal.freedBytes }
 }
 
 /** Counters, and gauges that ask the database when somebody looks. */
 export function makeCollectorMetrics(
   metrics: Metrics,
   deps: { metadata: Metadata; clock: () => number; isHeld: () => boolean },
-): CollectorMetrics {
+): CollectorEvents & { rowsRemoved: (removal: Removal) => void } {
   const runs = metrics.addCounter(
     'entrepot_collector_runs_total',
     'Runs of the collector, by how they ended.',
@@ -25,10 +45,6 @@ export function makeCollectorMetrics(
   )
   const seconds = metrics.addCounter('entrepot_collector_seconds_total', 'Seconds that the collector has run.')
   const rows = metrics.addCounter('entrepot_collector_rows_total', 'Rows that collection and eviction deleted.', 'kind')
-  const images = metrics.addCounter('entrepot_images_removed_total', 'Images that went, by why.', 'reason')
-  const freed = metrics.addCounter('entrepot_freed_bytes_total', 'Bytes by which charges fell, by why.', 'reason')
-  const blobs = metrics.addCounter('entrepot_blobs_removed_total', 'Blobs removed from the store.')
-  const bytes = metrics.addCounter('entrepot_blob_bytes_removed_total', 'Bytes of blobs removed from the store.')
   const reservations = metrics.addCounter(
     'entrepot_reservations_ended_total',
     'Reservations that ended, by why.',
@@ -48,15 +64,9 @@ export function makeCollectorMetrics(
     },
     reservationsEnded: (reason, count) => reservations(count, reason),
     historyRemoved: (count) => rows(count, 'history'),
-    imagesRemoved: (reason, removal) => {
-      images(removal.roots.length, reason)
-      freed(removal.freedBytes, reason)
+    rowsRemoved: (removal) => {
       rows(removal.manifests.length, 'manifest')
       rows(removal.blobs.length, 'blob')
-    },
-    bytesRemoved: (count, sizeBytes) => {
-      blobs(count)
-      bytes(sizeBytes)
     },
   }
 }

@@ -61,6 +61,11 @@ export class Shrinker {
     return this.#work
   }
 
+  /** Resolves when nothing that was asked for is under way. */
+  settled(): Promise<void> {
+    return this.#work
+  }
+
   /** All that are over their limit. Errors: the database's. */
   async shrinkAll(): Promise<void> {
     const { metadata, limits } = this.#deps

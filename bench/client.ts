@@ -1,5 +1,6 @@
 /** A cheap client: it reads and throws away, so that its own cost does not decide. Keeps connections open. */
 import { Agent, type IncomingMessage, request } from 'node:http'
+import { connect } from 'node:net'
 
 export type Pull = {
   status: number
@@ -33,6 +34,35 @@ export function pull(url: string, headers: Record<string, string> = {}, bytesPer
     })
       .on('error', reject)
       .end()
+  })
+}
+
+const drainBufferBytes = 1024 * 1024
+
+/** GET `url` over a connection of its own into one buffer, again and again: as cheap as a client can be in Node. */
+export function drain(url: string, headers: Record<string, string>, expectedBytes: number): Promise<void> {
+  const { hostname, port, pathname } = new URL(url)
+  const fields = Object.entries({ host: 'bench', connection: 'close', ...headers })
+  const head = `GET ${pathname} HTTP/1.1\r\n${fields.map((field) => `${field.join(': ')}\r\n`).join('')}\r\n`
+  return new Promise((resolve, reject) => {
+    let bodyBytes: number | undefined
+    const take = (bytes: number, buffer: Uint8Array): boolean => {
+      if (bodyBytes !== undefined) {
+        bodyBytes += bytes
+        return true
+      }
+      const start = Buffer.from(buffer.buffer, buffer.byteOffset, bytes)
+      const end = start.indexOf('\r\n\r\n')
+      if (!start.toString('latin1').startsWith('HTTP/1.1 200 ') || end === -1) reject(new Error(`not 200: ${url}`))
+      bodyBytes = bytes - end - 4
+      return true
+    }
+    const onread = { buffer: Buffer.alloc(drainBufferBytes), callback: take }
+    const socket = connect({ host: hostname, port: Number(port), onread }, () => socket.write(head))
+    socket.on('error', reject).on('close', () => {
+      if (bodyBytes === expectedBytes) resolve()
+      else reject(new Error(`${bodyBytes} bytes of ${expectedBytes}: ${url}`))
+    })
   })
 }
 

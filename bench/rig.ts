@@ -1,6 +1,6 @@
 /** What the benchmarks start: Entrepot on one core, its upstreams, references and loads on the other. */
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -10,6 +10,12 @@ import { makeTemporaryFolder } from '../test/real/temporary-folder.ts'
 /** The server under measure and its references, in turn, have this core; loads and upstreams the other. */
 export const serverCore = '0'
 export const loadCore = '1'
+
+/** Keep this process, which loads and reads, off the server's core. */
+export function leaveServerCore(): void {
+  const { status, stderr } = spawnSync('taskset', ['-a', '-c', '-p', loadCore, String(process.pid)])
+  if (status !== 0) throw new Error(`cannot leave the server's core: ${stderr}`)
+}
 
 const main = path.join(import.meta.dirname, '..', 'src', 'main.ts')
 const slowUpstream = path.join(import.meta.dirname, 'slow-upstream.ts')
@@ -35,9 +41,11 @@ export async function startEntrepot(settings: Record<string, string> = {}): Prom
     ENTREPOT_METRICS_PORT: String(await findFreePort()),
     ...settings,
   }
-  const args = ['-c', serverCore, process.execPath, main, 'serve']
+  // Its lines go through a pipe to a reader on the other core, which costs next to nothing.
+  const serve = 'exec taskset -c "$0" "$2" "$3" serve > >(exec taskset -c "$1" cat > /dev/null)'
+  const args = ['-c', serve, serverCore, loadCore, process.execPath, main]
   const isReady = () => answers(`${origin}/health/instance`)
-  const daemon = await startDaemon({ command: 'taskset', args, env, isReady })
+  const daemon = await startDaemon({ command: 'bash', args, env, isReady })
   let authorization = ''
   const send = async (method: string, url: string, body?: unknown): Promise<Response> => {
     const response = await fetch(origin + url, {

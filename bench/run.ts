@@ -4,6 +4,7 @@
  */
 import { benchColdPull, benchHerd, benchMemory } from './cold.ts'
 import { benchManifests } from './manifests.ts'
+import { leaveServerCore } from './rig.ts'
 import { benchWarmBlob } from './warm-blob.ts'
 
 const BENCHES: Record<string, () => Promise<string[]>> = {
@@ -21,6 +22,7 @@ if (unknown.length > 0) {
   process.stderr.write(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}\n`)
   process.exit(2)
 }
+leaveServerCore()
 for (const [name, bench] of Object.entries(BENCHES)) {
   if (asked.length > 0 && !asked.includes(name)) continue
   process.stdout.write(`\n${name}\n`)

@@ -7,10 +7,11 @@ import type { BlobShelf } from './blob-shelf.ts'
 import type { EvictionPlan } from './eviction-plan.ts'
 import type { ManifestMemory } from './manifest-memory.ts'
 
-/** Why something had to go: for an image or blob that was asked for, a limit that was lowered, or the whole store. */
+/** Why something had to go: for an image or blob that was asked for or pinned, a lowered limit, or the whole store. */
 export type EvictionReason =
   | { kind: 'admission'; repository: string; reference: string }
   | { kind: 'limit_lowered' }
+  | { kind: 'pin' }
   | { kind: 'store_full' }
 
 export type EvictionDeps = {

@@ -126,6 +126,18 @@ export class Space {
     }
   }
 
+  /**
+   * Evict what has to go for something else that is admitted, in the caller's transaction and under its lock: a pin that
+   * completes its image. Undefined: it does not fit, and nothing is evicted. After the commit, `forgetRemoved` follows.
+   */
+  async makeRoom(tx: Db, wanted: Wanted): Promise<Removal[] | undefined> {
+    const { organizationId, nowMs } = wanted
+    const admission = await decideAdmission(tx, wanted, this.#deps.transfers)
+    if (admission.kind !== 'admitted') return undefined
+    if (admission.plan === undefined) return []
+    return carryOutEviction(tx, { organizationId, plan: admission.plan, reason: { kind: 'pin' }, nowMs })
+  }
+
   /** The upstream does not have a blob, or refuses it: what was reserved for its images is released. */
   async upstreamRefused(organizationId: number, digest: Digest): Promise<void> {
     await this.#deps.metadata.transaction(async (tx) => {

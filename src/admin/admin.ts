@@ -10,10 +10,13 @@ import { Organizations } from './organizations.ts'
 import { Passwords } from './passwords.ts'
 import { OrganizationPullPermission } from './permissions.ts'
 import { ProxyCaches } from './proxy-caches.ts'
+import { Quotas } from './quotas.ts'
+import { RegistrySize } from './registry-size.ts'
 import { type JwtRegistryTokens, openRegistryTokens } from './registry-tokens.ts'
 import { Rights } from './rights.ts'
 import { RightsEpoch } from './rights-epoch.ts'
 import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
+import { UserQuotas } from './user-quotas.ts'
 import { Verifications } from './verification.ts'
 
 export type Admin = {
@@ -28,6 +31,9 @@ export type Admin = {
   accounts: Accounts
   organizations: Organizations
   proxyCaches: ProxyCaches
+  quotas: Quotas
+  userQuotas: UserQuotas
+  registrySize: RegistrySize
   verifications: Verifications
 }
 
@@ -53,6 +59,9 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     accounts: new Accounts(context, passwords, accessTokens, rights),
     organizations,
     proxyCaches: new ProxyCaches(context, organizations),
+    quotas: new Quotas(context, organizations, rights),
+    userQuotas: new UserQuotas(context, rights),
+    registrySize: new RegistrySize(context, rights),
     verifications: new Verifications(context, rights),
   }
 }

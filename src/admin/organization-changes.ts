@@ -25,6 +25,7 @@ export type OrganizationFields = {
   refuse_when_denied?: boolean | undefined
   anonymous_pulls?: boolean | undefined
   frozen?: boolean | undefined
+  passes_too_large?: boolean | undefined
   allowed_repositories?: readonly string[] | undefined
   denied_repositories?: readonly string[] | undefined
   mirror_host?: string | null | undefined
@@ -40,6 +41,7 @@ export type OrganizationChanges = {
   refuseWhenDenied?: boolean
   anonymousPulls?: boolean
   frozen?: boolean
+  passesTooLarge?: boolean
   allowedRepositories?: string[]
   deniedRepositories?: string[]
   mirrorHost?: string | undefined
@@ -61,6 +63,7 @@ export function parseOrganizationFields(
   if (fields.refuse_when_denied !== undefined) changes.refuseWhenDenied = fields.refuse_when_denied
   if (fields.anonymous_pulls !== undefined) changes.anonymousPulls = fields.anonymous_pulls
   if (fields.frozen !== undefined) changes.frozen = fields.frozen
+  if (fields.passes_too_large !== undefined) changes.passesTooLarge = fields.passes_too_large
   if (fields.allowed_repositories !== undefined) {
     changes.allowedRepositories = parseGlobs('allowed_repositories', fields.allowed_repositories)
   }

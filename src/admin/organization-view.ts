@@ -2,6 +2,7 @@
 import type { Organization } from '../metadata/organizations.ts'
 import type { Team, TeamRole } from '../metadata/teams.ts'
 import { type Avatar, avatarOf } from './avatar.ts'
+import type { OrganizationQuotaView } from './quota-view.ts'
 import type { Standing } from './rights.ts'
 
 export type TeamView = {
@@ -14,7 +15,7 @@ export type TeamView = {
   is_synced: false
 }
 
-export type OrganizationView = {
+export type OrganizationView = Partial<OrganizationQuotaView> & {
   name: string
   email: string
   avatar: Avatar
@@ -31,6 +32,8 @@ export type OrganizationView = {
   refuse_when_denied?: boolean
   anonymous_pulls?: boolean
   frozen?: boolean
+  /** Images larger than the quota are passed through uncached instead of refused. */
+  passes_too_large?: boolean
   allowed_repositories?: readonly string[]
   denied_repositories?: readonly string[]
   mirror_host?: string | null
@@ -41,6 +44,7 @@ export function viewOrganization(
   organization: Organization,
   standing: Standing,
   teams: readonly Team[],
+  quota: OrganizationQuotaView | undefined,
 ): OrganizationView {
   const seesAll = standing.isAdmin || standing.maySeeAll
   return {
@@ -49,7 +53,7 @@ export function viewOrganization(
     avatar: avatarOf(organization.name, 'org'),
     is_admin: standing.isAdmin,
     is_member: standing.isMember,
-    ...(standing.isMember || seesAll ? viewTeams(teams, seesAll) : {}),
+    ...(standing.isMember || seesAll ? { ...viewTeams(teams, seesAll), ...quota } : {}),
     ...(seesAll ? viewSettings(organization) : {}),
   }
 }
@@ -82,6 +86,7 @@ function viewSettings(organization: Organization): Partial<OrganizationView> {
     refuse_when_denied: organization.refuseWhenDenied,
     anonymous_pulls: organization.anonymousPulls,
     frozen: organization.frozen,
+    passes_too_large: organization.passesTooLarge,
     allowed_repositories: organization.allowedRepositories,
     denied_repositories: organization.deniedRepositories,
     mirror_host: organization.mirrorHost ?? null,

@@ -1,5 +1,6 @@
 /** Organizations: create, look at, change, delete. */
 
+import { findChargeBytes } from '../metadata/ledger.ts'
 import type { Db } from '../metadata/open.ts'
 import {
   createOrganization,
@@ -10,6 +11,7 @@ import {
   updateOrganization,
 } from '../metadata/organizations.ts'
 import { findProxyCache } from '../metadata/proxy-caches.ts'
+import { findQuota } from '../metadata/quotas.ts'
 import { addTeamMember, createTeam, listTeams } from '../metadata/teams.ts'
 import { isOrganizationName, organizationNameCharactersMax } from '../oci/repository-name.ts'
 import { isNotAnUpstreamName, parseUpstreamName } from '../oci/upstream-name.ts'
@@ -18,6 +20,7 @@ import { invalidRequest, notFound, unauthorized } from './admin-error.ts'
 import { type AccountCaller, type Caller, requireAccount } from './caller.ts'
 import { type OrganizationFields, parseEmail, parseOrganizationFields } from './organization-changes.ts'
 import { type OrganizationView, viewOrganization } from './organization-view.ts'
+import { limitSettingsOf, type OrganizationQuotaView, viewOrganizationQuota } from './quota-view.ts'
 import type { Rights } from './rights.ts'
 import { scopesGive } from './scopes.ts'
 import type { AdminContext } from './settings.ts'
@@ -79,14 +82,19 @@ export class Organizations {
     const organization = await this.find(name)
     const standing = await this.#rights.standing(caller, organization)
     const seesTeams = standing.isMember || standing.maySeeAll
-    const teams = seesTeams ? await listTeams(this.#context.metadata.db, organization.id) : []
-    return viewOrganization(organization, standing, teams)
+    if (!seesTeams) return viewOrganization(organization, standing, [], undefined)
+    const teams = await listTeams(this.#context.metadata.db, organization.id)
+    return viewOrganization(organization, standing, teams, await this.#viewQuota(organization))
   }
 
   /** Errors: AdminError INVALID_REQUEST, naming the field; INVALID_TOKEN, INSUFFICIENT_SCOPE, NOT_FOUND. */
   async update(caller: Caller, name: string, fields: OrganizationFields): Promise<OrganizationView> {
     const { organization, administrator } = await this.administered(caller, name)
     const changes = parseOrganizationFields(fields, this.#context.settings.tagExpirationOptionsSeconds)
+    const { tagExpirationSeconds = organization.tagExpirationSeconds } = changes
+    if (tagExpirationSeconds !== organization.tagExpirationSeconds && !this.#context.settings.canChangeTagExpiration) {
+      throw invalidRequest('tag_expiration_s: the operator does not let it be changed (FEATURE_CHANGE_TAG_EXPIRATION)')
+    }
     if ('mirrorHost' in changes && changes.mirrorHost !== organization.mirrorHost) {
       if (!this.#rights.actsAsSuperuser(caller)) throw unauthorized()
     }
@@ -143,6 +151,14 @@ export class Organizations {
     const { isMember, maySeeAll } = await this.#rights.standing(caller, organization)
     if (!isMember && !maySeeAll) throw unauthorized()
     return organization
+  }
+
+  async #viewQuota({ id }: Organization): Promise<OrganizationQuotaView | undefined> {
+    const { metadata, settings } = this.#context
+    if (!settings.hasQuotaManagement) return undefined
+    const quota = await findQuota(metadata.db, id)
+    const chargeBytes = await findChargeBytes(metadata.db, id)
+    return viewOrganizationQuota({ quota, chargeBytes, settings: limitSettingsOf(settings) })
   }
 
   /** What was remembered of an organization, or of rights in it, is forgotten everywhere. */

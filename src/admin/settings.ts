@@ -18,6 +18,16 @@ export type AdminSettings = {
   hasUserInitialize: boolean
   /** FEATURE_SUPERUSERS_FULL_ACCESS */
   hasSuperusersFullAccess: boolean
+  /** FEATURE_QUOTA_MANAGEMENT */
+  hasQuotaManagement: boolean
+  /** FEATURE_EDIT_QUOTA */
+  canEditQuota: boolean
+  /** FEATURE_ORGANIZATION_ADMINS_EDIT_QUOTA */
+  mayOrganizationAdminsEditQuota: boolean
+  /** DEFAULT_SYSTEM_REJECT_QUOTA_BYTES; undefined: none. */
+  systemRejectBytes: number | undefined
+  /** FEATURE_CHANGE_TAG_EXPIRATION */
+  canChangeTagExpiration: boolean
   /** SUPER_USERS, beside the accounts that are marked. */
   superUsers: readonly string[]
   /** GLOBAL_READONLY_SUPER_USERS */
@@ -60,6 +70,8 @@ export type AdminDependencies = {
   refuseUpstreamAddress: RefuseUpstreamAddress
   /** After every committed change of an organization, its proxy configuration included, and after its deletion. */
   onOrganizationChange: (name: string) => void
+  /** After every committed change of a quota or its limits: the charge may be above it now. */
+  onLimitChange: (organizationId: number) => void
   /** The one verification of this process. */
   verification: Pick<Verification, 'start' | 'state' | 'cancel'>
   /** A change or a refusal worth a line in the log; never holds a secret. */

@@ -24,6 +24,11 @@ const SETTINGS: AdminSettings = {
   hasAnonymousAccess: true,
   hasUserInitialize: false,
   hasSuperusersFullAccess: true,
+  hasQuotaManagement: true,
+  canEditQuota: true,
+  mayOrganizationAdminsEditQuota: false,
+  systemRejectBytes: undefined,
+  canChangeTagExpiration: true,
   superUsers: [],
   globalReadonlySuperUsers: ['auditor'],
   defaultTagExpirationSeconds: 1_209_600,
@@ -50,6 +55,7 @@ export class ApiUnderTest {
   readonly time: { nowMs: number }
   probe: ProbeUpstream = async () => 'anonymous'
   readonly changedOrganizations: string[] = []
+  readonly changedLimits: number[] = []
   readonly reports: { event: string; fields: Readonly<Record<string, unknown>> }[] = []
   readonly internalErrors: unknown[] = []
   /** Requests of verifications; while one is there, another is refused. */
@@ -126,6 +132,7 @@ export async function startApi(
     refuseUpstreamAddress: ({ host, port }) =>
       host.startsWith('10.') ? { kind: 'private', line: `${host}:${port}` } : undefined,
     onOrganizationChange: (name) => api.changedOrganizations.push(name),
+    onLimitChange: (organizationId) => api.changedLimits.push(organizationId),
     verification: {
       start: (request) => api.verifications.push(request) === 1,
       state: () => IDLE,

@@ -97,7 +97,8 @@ function refuseOtherMethods(fastify: FastifyInstance, url: string, methods: Read
 
 /** Errors: AdminError INVALID_REQUEST, naming the first field that is wrong. Quotes nothing of the body. */
 function parseBody<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
-  const parsed = schema.safeParse(body)
+  // Else an issue does not tell a field that is absent from one that is wrong.
+  const parsed = schema.safeParse(body, { reportInput: true })
   if (parsed.success) return parsed.data
   const issue = parsed.error.issues[0]
   const field = issue === undefined || issue.path.length === 0 ? 'body' : issue.path.map(String).join('.')

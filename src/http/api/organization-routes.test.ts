@@ -105,7 +105,7 @@ test('the view of an organization grows from visitor to member to administrator'
   const visitor = ['name', 'email', 'avatar', 'is_admin', 'is_member']
   assert.deepEqual(await keysFor(), visitor)
   assert.deepEqual(await keysFor('other'), visitor)
-  assert.deepEqual(await keysFor('member'), [...visitor, 'teams', 'ordered_teams'])
+  assert.deepEqual(await keysFor('member'), [...visitor, 'teams', 'ordered_teams', 'quotas', 'quota_report'])
   const all = await keysFor('owner')
   for (const key of [
     'tag_expiration_s',
@@ -144,6 +144,7 @@ test('an administrator changes the policy, and only what was sent changes', asyn
     refuse_when_denied: true,
     anonymous_pulls: true,
     frozen: true,
+    passes_too_large: true,
     allowed_repositories: ['library/*', '**/debian'],
     denied_repositories: ['evil/**'],
   }
@@ -165,6 +166,7 @@ const REFUSED: readonly [string, unknown][] = [
   ['max_stale_s', 2 ** 31],
   ['frozen', 'yes'],
   ['anonymous_pulls', null],
+  ['passes_too_large', 1],
   ['allowed_repositories', 'library'],
   ['allowed_repositories', ['{a,b}{a,b}']],
   ['denied_repositories', ['*'.repeat(20)]],
@@ -186,6 +188,18 @@ test('a field that cannot be is 400 and named, and nothing changes', async (t) =
     assert.equal(answer.json().error_type, 'invalid_request')
   }
   assert.deepEqual((await api.send({ method: 'GET', path, as: 'admin' })).json(), before)
+})
+
+test('where the Time Machine window cannot be changed, only another one is refused', async (t) => {
+  const api = await startApi(t, { canChangeTagExpiration: false })
+  await api.initialize()
+  await api.createOrganization('cache')
+  const put = (tag_expiration_s: number) =>
+    api.send({ method: 'PUT', path, as: 'admin', body: { tag_expiration_s, frozen: true } })
+  const refused = await put(86_400)
+  assert.equal(refused.statusCode, 400)
+  assert.match(refused.json().detail, /^tag_expiration_s: /)
+  assert.equal((await put(1_209_600)).json().frozen, true)
 })
 
 test('a certificate is kept, the key that came with it is refused', async (t) => {

@@ -21,6 +21,7 @@ export const UPDATE_ORGANIZATION_BODY = z.object({
   refuse_when_denied: z.boolean().optional(),
   anonymous_pulls: z.boolean().optional(),
   frozen: z.boolean().optional(),
+  passes_too_large: z.boolean().optional(),
   allowed_repositories: globs.optional(),
   denied_repositories: globs.optional(),
   mirror_host: z.string().max(textCharactersMax).nullish(),

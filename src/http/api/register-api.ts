@@ -7,6 +7,7 @@ import { sendError, toAdminError } from './answer.ts'
 import { type ApiRoute, registerRoutes } from './api-route.ts'
 import { organizationRoutes } from './organization-routes.ts'
 import { proxyCacheRoutes } from './proxy-cache-routes.ts'
+import { quotaRoutes } from './quota-routes.ts'
 import { userRoutes } from './user-routes.ts'
 import { verificationRoutes } from './verification-routes.ts'
 
@@ -27,12 +28,13 @@ export type ApiDependencies = {
 
 /** The routes that are on, as data: they are also what a description of the API is made from. */
 export function listApiRoutes(admin: Admin): readonly ApiRoute[] {
-  const { hasProxyCache } = admin.settings
+  const { hasProxyCache, hasQuotaManagement } = admin.settings
   return [
     ...userRoutes(admin),
     ...verificationRoutes(admin),
     ...organizationRoutes(admin),
     ...(hasProxyCache ? proxyCacheRoutes(admin) : []),
+    ...(hasQuotaManagement ? quotaRoutes(admin) : []),
     ERROR,
   ]
 }

@@ -328,6 +328,7 @@ function contextOf(api: ApiUnderTest) {
     probeUpstream: api.probe,
     refuseUpstreamAddress: () => undefined,
     onOrganizationChange: () => {},
+    onLimitChange: () => undefined,
     verification: { start: () => false, state: () => assert.fail(), cancel: async () => {} },
     report: () => {},
     epoch: api.admin.epoch,

@@ -2,9 +2,12 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { CollectionRig } from '../../test/fakes/collection-rig.ts'
+import { skipWithoutPostgres, startPostgres } from '../../test/real/postgres.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../base/units.ts'
+import { countBacklog } from '../metadata/collection-backlog.ts'
 import { acquireLease } from '../metadata/leases.ts'
 import { listLogEntries } from '../metadata/log-entries.ts'
+import { createQuota } from '../metadata/quotas.ts'
 import { digestOf } from '../oci/digest.ts'
 import { EXPIRY_LIMITS } from './expired-content.ts'
 
@@ -99,7 +102,7 @@ test('an idle reservation of an image that lives releases its bytes, and nothing
   assert.equal(await rig.count('reservation'), 0)
 })
 
-test('history that is older than the window goes while its image lives on, and records of evictions with it', async (t) => {
+test('history older than the window goes while its image lives on, and records of evictions with it', async (t) => {
   const rig = await CollectionRig.open(t)
   const organization = await rig.organization({ windowSeconds: WINDOW_S })
   const layers = [randomBytes(10)]
@@ -309,4 +312,36 @@ test('a store that fails is told, keeps its garbage and stops nothing else', asy
   assert.equal(await rig.count('garbage'), 2)
   assert.ok(rig.reports.some(({ event }) => event === 'store_failed'))
   assert.equal(await rig.charge(organization), 0)
+})
+
+test('PostgreSQL collects, forgets history and shrinks as SQLite does', { skip: skipWithoutPostgres() }, async (t) => {
+  const postgres = await startPostgres()
+  t.after(() => postgres.stop())
+  const rig = await CollectionRig.open(t, await postgres.createDatabase())
+  const organization = await rig.organization({ windowSeconds: WINDOW_S })
+  await rig.image(organization, 'dead', { expiresInMs: 1 })
+  await rig.image(organization, 'reserved', { isReserved: true, expiresInMs: 5 * DAY_MS })
+  const lives = await rig.image(organization, 'lives', { layers: [randomBytes(5000)], expiresInMs: 9 * DAY_MS })
+  await rig.image(organization, 'lives', { layers: [randomBytes(1000)], expiresInMs: 9 * DAY_MS })
+  await rig.pass(2 * DAY_MS - 1)
+  await rig.collector().run()
+  assert.deepEqual(await countBacklog(rig.metadata.db, rig.nowMs + 2, 10), {
+    expiredRoots: 2,
+    garbageBytes: 0,
+    openReservations: 0,
+  })
+  await rig.pass(2)
+  await rig.collector().run()
+  assert.equal(await rig.count('root'), 2, 'the former image of the tag went with the dead one')
+  assert.equal(await rig.isInStore(lives.layers[0] ?? Buffer.alloc(0)), false)
+  const quota = { organizationId: organization.id, limitBytes: 1400, nowMs: rig.nowMs }
+  await createQuota(rig.metadata.db, quota)
+  await rig.collector().run()
+  assert.ok((await rig.charge(organization)) <= 1400)
+  assert.equal(rig.evictions.length, 1)
+  assert.equal(rig.counted.failed, 0)
+  assert.deepEqual(
+    rig.reports.filter(({ event }) => event !== 'blobs_removed'),
+    [],
+  )
 })

@@ -1,4 +1,4 @@
-/** Reservations of which nothing was received for a while end: their bytes are released (DESIGN part 5, Reservations). */
+/** Reservations of which nothing was received for a while end: their bytes are released (DESIGN part 5). */
 import type { Clock } from '../base/clock.ts'
 import { MINUTE_MS } from '../base/units.ts'
 import type { Db, Metadata } from '../metadata/open.ts'

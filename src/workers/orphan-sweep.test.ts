@@ -16,7 +16,7 @@ function sweepOf(rig: CollectionRig): OrphanSweep {
   return new OrphanSweep({ metadata, store, shelf, realClock: () => rig.realMs, report })
 }
 
-test('a file that no row names goes after a day; young ones, foreign ones, drafts and what rows name stay', async (t) => {
+test('a file that no row names goes after a day; young and foreign ones, drafts and what rows name stay', async (t) => {
   const rig = await CollectionRig.open(t)
   const image = await rig.image(await rig.organization(), 'v1')
   for (const layer of image.layers) await rig.putFile(layer, 9 * DAY_MS)

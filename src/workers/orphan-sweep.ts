@@ -1,7 +1,7 @@
 /**
  * Files that no row names, and rows whose file is missing: the store and the table of its blobs are walked side by
- * side in the order of digests, in small steps, at most once a day. Files go after a grace time; rows are only reported,
- * since `entrepot verify` repairs them.
+ * side in the order of digests, in small steps, at most once a day. Files go after a grace time; rows are only
+ * reported, since `entrepot verify` repairs them.
  */
 import type { Clock } from '../base/clock.ts'
 import { DAY_MS } from '../base/units.ts'

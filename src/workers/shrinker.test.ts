@@ -42,7 +42,7 @@ async function setLimit(rig: CollectionRig, { id: organizationId }: Organization
   return quota?.id ?? 0
 }
 
-test('a limit below the charge evicts what is kept first, then by last use, one image a step, until it fits', async (t) => {
+test('a limit below the charge evicts what is kept first, then by last use, step by step, until it fits', async (t) => {
   const rig = await CollectionRig.open(t)
   const { organization, images } = await fill(rig)
   const total = images.reduce((sum, image) => sum + image.bytes, 0)

@@ -80,9 +80,9 @@ export class CollectionRig {
     this.reports.push({ event, fields })
   }
 
-  static async open(t: TestContext): Promise<CollectionRig> {
+  static async open(t: TestContext, uri?: string): Promise<CollectionRig> {
     const folder = await mkdtemp(join(tmpdir(), 'collection-'))
-    const metadata = await openMetadata({ uri: undefined, dataFolder: folder })
+    const metadata = await openMetadata({ uri, dataFolder: folder })
     const store = new FaultyBlobStore(await openFileBlobStore({ folder: join(folder, 'blobs'), leaseId: 'test' }))
     t.after(async () => {
       await metadata.close()

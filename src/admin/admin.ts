@@ -9,6 +9,7 @@ import type { PullPermission } from './identity.ts'
 import { Organizations } from './organizations.ts'
 import { Passwords } from './passwords.ts'
 import { OrganizationPullPermission } from './permissions.ts'
+import { Pins } from './pins.ts'
 import { ProxyCaches } from './proxy-caches.ts'
 import { Quotas } from './quotas.ts'
 import { RegistrySize } from './registry-size.ts'
@@ -17,6 +18,7 @@ import { Rights } from './rights.ts'
 import { RightsEpoch } from './rights-epoch.ts'
 import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
 import { UserQuotas } from './user-quotas.ts'
+import { Tags } from './tags.ts'
 import { Verifications } from './verification.ts'
 
 export type Admin = {
@@ -34,6 +36,8 @@ export type Admin = {
   quotas: Quotas
   userQuotas: UserQuotas
   registrySize: RegistrySize
+  tags: Tags
+  pins: Pins
   verifications: Verifications
 }
 
@@ -62,6 +66,8 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     quotas: new Quotas(context, organizations, rights),
     userQuotas: new UserQuotas(context, rights),
     registrySize: new RegistrySize(context, rights),
+    tags: new Tags(context, organizations),
+    pins: new Pins(context, organizations),
     verifications: new Verifications(context, rights),
   }
 }

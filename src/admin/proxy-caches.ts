@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import { UpstreamError } from '../errors.ts'
 import { revokeBlobs } from '../metadata/blobs.ts'
+import { addExpirationChange } from '../metadata/expiration-change.ts'
 import { insertInstanceValue } from '../metadata/instance.ts'
 import { addJob } from '../metadata/jobs.ts'
 import type { Db } from '../metadata/open.ts'
@@ -91,6 +92,13 @@ export class ProxyCaches {
         createdAtMs: this.#context.clock(),
       })
       if (!isNew) throw alreadyExists() // Two may create at once.
+      // What was pulled while nothing was configured lives for ever.
+      await addExpirationChange(tx, {
+        organizationId: organization.id,
+        fromSeconds: 0,
+        toSeconds: settings.expirationSeconds,
+        changedAtMs: this.#context.clock(),
+      })
       await holdOnlyContentOf(tx, organization.id, settings.upstream, this.#context.clock())
     })
     const about = { upstream_registry: settings.upstreamRegistry }
@@ -108,6 +116,12 @@ export class ProxyCaches {
       if (current === undefined) throw notFound('Proxy Cache Configuration')
       const settings = this.#merge(organization, current, fields)
       await updateProxyCache(tx, organization.id, this.#rowOf(organization, settings))
+      await addExpirationChange(tx, {
+        organizationId: organization.id,
+        fromSeconds: current.expirationSeconds,
+        toSeconds: settings.expirationSeconds,
+        changedAtMs: this.#context.clock(),
+      })
       await holdOnlyContentOf(tx, organization.id, settings.upstream, this.#context.clock())
       return viewOf(await findProxyCache(tx, organization.id))
     })

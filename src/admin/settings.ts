@@ -1,7 +1,9 @@
 /** What administration needs of the configuration, and of the parts it does not know. */
 import type { Clock } from '../base/clock.ts'
-import type { Metadata } from '../metadata/open.ts'
+import type { Db, Metadata } from '../metadata/open.ts'
+import type { Removal } from '../metadata/removal.ts'
 import type { UpstreamConfig } from '../oci/registry.ts'
+import type { Wanted } from '../registry/admission.ts'
 import type { Verification } from '../registry/verification.ts'
 import type { RightsEpoch } from './rights-epoch.ts'
 
@@ -74,6 +76,14 @@ export type AdminDependencies = {
   onLimitChange: (organizationId: number) => void
   /** The one verification of this process. */
   verification: Pick<Verification, 'start' | 'state' | 'cancel'>
+  /** After a commit that changed tags: what is remembered of them is old. */
+  onTagsChanged?: (organizationName: string, repositoryId: number, tagNames: readonly string[]) => void
+  /** Write the uses that are only in memory, before a change that they would undo. */
+  writeUses?: () => Promise<void>
+  /** After a commit that removed images: forget them, and remove their bytes. */
+  forgetRemoved?: (removal: Removal) => Promise<void>
+  /** Evict for what a pin completes, in its transaction and under its lock. Undefined: it cannot be made to fit. */
+  makeRoom?: (tx: Db, wanted: Wanted) => Promise<readonly Removal[] | undefined>
   /** A change or a refusal worth a line in the log; never holds a secret. */
   report: (event: string, fields: Readonly<Record<string, unknown>>) => void
 }

@@ -64,6 +64,15 @@ export async function postponeJob(
     .execute()
 }
 
+/** Remember how far a job has come. */
+export async function updateJobPayload(db: Db, id: number, payload: unknown): Promise<void> {
+  await db
+    .updateTable('job')
+    .set({ payload: JSON.stringify(payload) })
+    .where('id', '=', id)
+    .execute()
+}
+
 /** False when it was removed already. */
 export async function removeJob(db: Db, id: number): Promise<boolean> {
   const result = await db.deleteFrom('job').where('id', '=', id).executeTakeFirst()

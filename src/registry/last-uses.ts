@@ -61,6 +61,12 @@ export class LastUses {
     return this.#flushing
   }
 
+  /** Write also what was used while a batch before was being written. */
+  async settle(): Promise<void> {
+    await this.flush()
+    if (this.hasPending) await this.flush()
+  }
+
   #touch<Row extends Use>(pending: Map<number, Row>, use: Row): void {
     const before = pending.get(use.id)
     if (before !== undefined) {
@@ -79,13 +85,14 @@ export class LastUses {
     this.#tags = new Map()
     this.#manifests = new Map()
     try {
-      await this.#addHolders(manifests, tags)
+      const renewed = await this.#addHolders(manifests, tags)
       for (const batch of inBatches([...tags.values()])) {
         await this.#metadata.transaction((tx) => applyUses(tx, { tags: batch, manifests: [] }))
       }
       for (const batch of inBatches([...manifests.values()])) {
         await this.#metadata.transaction((tx) => applyUses(tx, { tags: [], manifests: batch }))
       }
+      for (const { repositoryId, name } of renewed) this.#onRenewed(repositoryId, name)
     } catch (error) {
       for (const use of tags.values()) this.#touch(this.#tags, use)
       for (const use of manifests.values()) this.#touch(this.#manifests, use)
@@ -95,20 +102,28 @@ export class LastUses {
     this.#dropped = 0
   }
 
-  /** Add the indexes and the live tags above each used manifest: a pull by digest brings no expired tag back. */
-  async #addHolders(manifests: Map<number, ManifestUse>, tags: Map<number, Use>): Promise<void> {
+  /**
+   * Add the indexes and the live tags above each used manifest: a pull by digest brings no expired tag back. Resolves to
+   * those tags.
+   */
+  async #addHolders(
+    manifests: Map<number, ManifestUse>,
+    tags: Map<number, Use>,
+  ): Promise<{ repositoryId: number; name: string }[]> {
+    const renewed: { repositoryId: number; name: string }[] = []
     for (const use of [...manifests.values()]) {
       const holders = await findHolders(this.#metadata.db, use.repositoryId, use.digest)
       const { lastUsedAtMs, expiresAtMs } = use
       for (const { id, name, expiresAtMs: before } of holders.tags) {
         if (before !== undefined && before <= lastUsedAtMs) continue
         if ((tags.get(id)?.lastUsedAtMs ?? 0) < lastUsedAtMs) tags.set(id, { id, lastUsedAtMs, expiresAtMs })
-        this.#onRenewed(use.repositoryId, name)
+        renewed.push({ repositoryId: use.repositoryId, name })
       }
       for (const id of holders.manifestIds) {
         if (!manifests.has(id)) manifests.set(id, { ...use, id })
       }
     }
+    return renewed
   }
 }
 

@@ -8,6 +8,8 @@ import { type ApiRoute, registerRoutes } from './api-route.ts'
 import { organizationRoutes } from './organization-routes.ts'
 import { proxyCacheRoutes } from './proxy-cache-routes.ts'
 import { quotaRoutes } from './quota-routes.ts'
+import { isRepositoryRoute, registerRepositoryRoutes } from './repository-routes.ts'
+import { tagRoutes } from './tag-routes.ts'
 import { userRoutes } from './user-routes.ts'
 import { verificationRoutes } from './verification-routes.ts'
 
@@ -33,6 +35,7 @@ export function listApiRoutes(admin: Admin): readonly ApiRoute[] {
     ...userRoutes(admin),
     ...verificationRoutes(admin),
     ...organizationRoutes(admin),
+    ...tagRoutes(admin),
     ...(hasProxyCache ? proxyCacheRoutes(admin) : []),
     ...(hasQuotaManagement ? quotaRoutes(admin) : []),
     ERROR,
@@ -54,7 +57,13 @@ export async function registerApi(fastify: FastifyInstance, dependencies: ApiDep
       api.setNotFoundHandler((_request, reply) =>
         sendError(reply, new AdminError('NOT_FOUND', 'not found'), serverHostname),
       )
-      registerRoutes(api, admin, listApiRoutes(admin))
+      const routes = listApiRoutes(admin)
+      registerRoutes(
+        api,
+        admin,
+        routes.filter((route) => !isRepositoryRoute(route)),
+      )
+      registerRepositoryRoutes(api, admin, routes)
     },
     { prefix: '/api/v1' },
   )

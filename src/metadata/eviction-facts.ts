@@ -62,7 +62,7 @@ export async function loadRootFacts(
 
 /** Ids of the roots from which the digest is reachable in the repository, itself included. */
 export async function findContainingRoots(db: Db, repositoryId: number, digest: string): Promise<number[]> {
-  const { rows } = await sql<{ manifest_id: number }>`
+  const { rows } = await sql<{ id: number }>`
     with recursive holder(id, digest, level) as (
       select id, digest, 0 from manifest where repository_id = ${repositoryId} and digest = ${digest}
       union
@@ -74,9 +74,9 @@ export async function findContainingRoots(db: Db, repositoryId: number, digest: 
         join manifest on manifest.id = manifest_child.manifest_id
       where manifest.repository_id = ${repositoryId} and holder.level < ${sql.lit(MANIFEST_LIMITS.depthMax)}
     )
-    select distinct root.manifest_id from holder join root on root.manifest_id = holder.id order by root.manifest_id
+    select distinct id from holder where exists (select 1 from root where root.manifest_id = holder.id) order by id
   `.execute(db)
-  return rows.map((row) => row.manifest_id)
+  return rows.map((row) => row.id)
 }
 
 /**

@@ -98,23 +98,9 @@ export async function endReservations(
       .returning('manifest_id')
     const ended = await (touchedBeforeMs === undefined ? all : all.where('touched_at', '<', touchedBeforeMs)).execute()
     if (ended.length === 0) continue
-    const blobs = await tx
-      .selectFrom('manifest_blob')
-      .innerJoin('ledger', (join) =>
-        join
-          .onRef('ledger.organization_id', '=', 'manifest_blob.organization_id')
-          .on('ledger.kind', '=', 'blob')
-          .onRef('ledger.digest', '=', 'manifest_blob.digest')
-          .on('ledger.stored_at', 'is', null),
-      )
-      .select('manifest_blob.digest')
-      .distinct()
-      .where(
-        'manifest_blob.manifest_id',
-        'in',
-        ended.map((row) => row.manifest_id),
-      )
-      .execute()
+    const links = tx.selectFrom('manifest_blob').select('digest').distinct()
+    const endedIds = ended.map((row) => row.manifest_id)
+    const blobs = await links.where('manifest_id', 'in', endedIds).execute()
     freedBytes += await releaseReserved(
       tx,
       organizationId,
@@ -153,8 +139,8 @@ export async function releaseReserved(tx: Db, organizationId: number, digests: r
       where organization_id = ${organizationId} and kind = 'blob' and stored_at is null
         and digest in (${sql.join(batch)})
         and not exists (
-          select 1 from manifest_blob join reservation on reservation.manifest_id = manifest_blob.manifest_id
-          where manifest_blob.organization_id = ${organizationId} and manifest_blob.digest = ledger.digest
+          select 1 from manifest_blob cross join reservation -- SQLite keeps this order.
+          where reservation.manifest_id = manifest_blob.manifest_id and manifest_blob.organization_id = ${organizationId} and manifest_blob.digest = ledger.digest
             and manifest_blob.has_urls = 0
         )
     `.execute(tx)

@@ -72,10 +72,9 @@ export async function refreshRootsOf(tx: Db, repositoryId: number, digests: read
 export async function listEvictionCandidates(db: Db, query: EvictionQuery): Promise<EvictionCandidate[]> {
   const { organizationId, nowMs, after } = query
   const column = query.phase === 'kept' ? 'expires_at' : 'last_used_at'
-  const conditions: RawBuilder<unknown>[] = [
-    query.phase === 'kept' ? sql`expires_at <= ${nowMs}` : sql`(expires_at is null or expires_at > ${nowMs})`,
-    sql`is_pinned = 0`,
-  ]
+  // The plus keeps SQLite from sorting what two indexes of expiry give.
+  const isAlive = sql`(+expires_at is null or +expires_at > ${nowMs}) and is_pinned = 0`
+  const conditions: RawBuilder<unknown>[] = [query.phase === 'kept' ? sql`expires_at <= ${nowMs}` : isAlive]
   if (organizationId !== undefined) conditions.push(sql`organization_id = ${organizationId}`)
   if (after !== undefined) {
     const atMs = query.phase === 'kept' ? (after.expiresAtMs ?? 0) : after.lastUsedAtMs
@@ -132,16 +131,14 @@ async function listRoots(
   limit: number,
 ): Promise<EvictionCandidate[]> {
   const { rows } = await sql<RootRow>`
-    select page.manifest_id, page.organization_id, page.repository_id, repository.name as repository_name,
-      manifest.digest, page.last_used_at, page.expires_at
+    select root.manifest_id, root.organization_id, root.repository_id, repository.name as repository_name,
+      manifest.digest, root.last_used_at, root.expires_at
     from (
-      select manifest_id, organization_id, repository_id, last_used_at, expires_at from root
-      where ${sql.join(conditions, sql` and `)}
+      select manifest_id from root where ${sql.join(conditions, sql` and `)}
       order by ${sql.ref(column)}, manifest_id limit ${limit}
-    ) as page
-      join manifest on manifest.id = page.manifest_id
-      join repository on repository.id = page.repository_id
-    order by page.${sql.ref(column)}, page.manifest_id
+    ) as page cross join root cross join manifest cross join repository -- SQLite keeps this order.
+    where root.manifest_id = page.manifest_id and manifest.id = root.manifest_id and repository.id = root.repository_id
+    order by root.${sql.ref(column)}, root.manifest_id
   `.execute(db)
   return rows.map((row) => ({
     manifestId: row.manifest_id,

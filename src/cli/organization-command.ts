@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { parseDuration } from '../config/values.ts'
 import { refusal } from './api-client.ts'
 import { addConnectionOptions, type ConnectionOptions, connect } from './connection.ts'
+import { addSetQuotaCommand } from './set-quota-command.ts'
 import { report, type Terminal } from './terminal.ts'
 import {
   addUpstreamOptions,
@@ -19,7 +20,7 @@ type SetOptions = ConnectionOptions & UpstreamOptions & { expiration?: number; t
 export function addOrganizationCommand(program: Command, terminal: Terminal): void {
   const organization = program
     .command('organization')
-    .description('create organizations and say which upstream each caches')
+    .description('create organizations, say which upstream each caches and how much it may store')
   addConnectionOptions(organization.command('create').argument('<name>', 'the first part of its images’ names'))
     .description('create an organization')
     .option('--email <address>', 'where its administrators can be written to')
@@ -41,6 +42,7 @@ export function addOrganizationCommand(program: Command, terminal: Terminal): vo
     .action((name: string, upstream: string, options: SetOptions) =>
       setOrganizationUpstream(name, upstream, options, terminal),
     )
+  addSetQuotaCommand(organization, terminal)
 }
 
 const setExamples = `

@@ -4,6 +4,7 @@ import { type Migration, Migrator } from 'kysely/migration'
 import type { Db } from './db.ts'
 import { initialMigration } from './migrations/0001-initial.ts'
 import { spaceMigration } from './migrations/0002-space.ts'
+import { peopleMigration } from './migrations/0003-people.ts'
 import { CAPABILITIES } from './migrations/capabilities.ts'
 
 const migrationTable = 'entrepot_migration'
@@ -21,6 +22,7 @@ export async function migrate(db: Db, dialect: 'sqlite' | 'postgres'): Promise<v
   const migrations: Record<string, Migration> = {
     '0001-initial': initialMigration(CAPABILITIES[dialect]),
     '0002-space': spaceMigration(CAPABILITIES[dialect]),
+    '0003-people': peopleMigration(CAPABILITIES[dialect]),
   }
   const migrator = new Migrator({
     db,

@@ -158,6 +158,8 @@ async function assembleAdmin(
     onOrganizationChange: (name) => cache.directory.forget(name),
     onLimitChange: () => undefined,
     verification: cache.verification,
+    transfers: cache.space.transfers,
+    forgetRemoved: (removal) => cache.space.forgetRemoved([removal]),
     report: (event, fields) => report(event, { ...fields }),
   })
 }

@@ -52,7 +52,7 @@ export type Cache = {
 
 export function assembleCache(options: CacheOptions): Cache {
   const { config, foundations, clock, report, limits = {} } = options
-  const { metadata, store, room, secretBox } = foundations
+  const { metadata, room, secretBox } = foundations
   const upstreams = createUpstreamPool({
     clock,
     ssrfAllowedHosts: config.ssrfAllowedHosts,

@@ -11,14 +11,15 @@ import { Passwords } from './passwords.ts'
 import { OrganizationPullPermission } from './permissions.ts'
 import { Pins } from './pins.ts'
 import { ProxyCaches } from './proxy-caches.ts'
+import { Purges } from './purges.ts'
 import { Quotas } from './quotas.ts'
 import { RegistrySize } from './registry-size.ts'
 import { type JwtRegistryTokens, openRegistryTokens } from './registry-tokens.ts'
 import { Rights } from './rights.ts'
 import { RightsEpoch } from './rights-epoch.ts'
 import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
-import { UserQuotas } from './user-quotas.ts'
 import { Tags } from './tags.ts'
+import { UserQuotas } from './user-quotas.ts'
 import { Verifications } from './verification.ts'
 
 export type Admin = {
@@ -39,6 +40,7 @@ export type Admin = {
   tags: Tags
   pins: Pins
   verifications: Verifications
+  purges: Purges
 }
 
 /** Reads, or makes, the key of registry tokens. */
@@ -69,5 +71,6 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     tags: new Tags(context, organizations),
     pins: new Pins(context, organizations),
     verifications: new Verifications(context, rights),
+    purges: new Purges(context, organizations),
   }
 }

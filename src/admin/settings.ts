@@ -4,6 +4,7 @@ import type { Db, Metadata } from '../metadata/open.ts'
 import type { Removal } from '../metadata/removal.ts'
 import type { UpstreamConfig } from '../oci/registry.ts'
 import type { Wanted } from '../registry/admission.ts'
+import type { Transfers } from '../registry/transfers.ts'
 import type { Verification } from '../registry/verification.ts'
 import type { RightsEpoch } from './rights-epoch.ts'
 
@@ -76,6 +77,8 @@ export type AdminDependencies = {
   onLimitChange: (organizationId: number) => void
   /** The one verification of this process. */
   verification: Pick<Verification, 'start' | 'state' | 'cancel'>
+  /** What is being received: it is not purged. */
+  transfers: Transfers
   /** After a commit that changed tags: what is remembered of them is old. */
   onTagsChanged?: (organizationName: string, repositoryId: number, tagNames: readonly string[]) => void
   /** Write the uses that are only in memory, before a change that they would undo. */

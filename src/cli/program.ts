@@ -4,6 +4,8 @@ import { delayMs } from '../base/timers.ts'
 import { addConfigCommand } from './config-command.ts'
 import { CommandFailure, EXIT_CODES } from './failure.ts'
 import { addOrganizationCommand } from './organization-command.ts'
+import { addPurgeCommand } from './purge-command.ts'
+import { addQuotaCommand } from './quota-command.ts'
 import { printable, type Terminal } from './terminal.ts'
 import { addUpstreamCommand } from './upstream-command.ts'
 import { addUserCommand } from './user-command.ts'
@@ -68,7 +70,10 @@ function createProgram(options: ProgramOptions, setExitCode: (code: number) => v
   addOrganizationCommand(program, terminal)
   addUpstreamCommand(program, terminal)
   addConfigCommand(program, terminal)
-  addVerifyCommand(program, { terminal, setExitCode, delayMs: options.delayMs ?? delayMs })
+  const watching = { terminal, setExitCode, delayMs: options.delayMs ?? delayMs }
+  addVerifyCommand(program, watching)
+  addPurgeCommand(program, watching)
+  addQuotaCommand(program, terminal)
   return program
 }
 

@@ -3,21 +3,21 @@
  * sample and have what is damaged fetched again; compare *rows* with files; recount the *charge* of each organization.
  * One at a time, in memory only: a restart ends it.
  */
-import { type Clock, monotonicMs } from '../base/clock.ts'
+import { monotonicMs } from '../base/clock.ts'
 import { countStoredBlobs, listStoredBlobs, listUnknownBlobs, type StoredBlobRow } from '../metadata/stored-blobs.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type BlobVerificationDeps, lookAtBlob, type Verifying, verifyBlob } from './blob-verification.ts'
-import { verifyCharges } from './charge-verification.ts'
+import { type ChargeVerificationDeps, verifyCharges } from './charge-verification.ts'
 import type { Delay } from './ingest-limits.ts'
 import { IDLE, VERIFICATION_LIMITS, VerificationProgress, type VerificationState } from './verification-state.ts'
 
-export type VerificationDeps = BlobVerificationDeps & {
-  clock: Clock
-  delayMs: Delay
-  /** From 0 to 1, 1 excluded: which blobs are in a sample. */
-  random: () => number
-  report: (event: string, fields: Record<string, unknown>) => void
-}
+export type VerificationDeps = BlobVerificationDeps &
+  ChargeVerificationDeps & {
+    delayMs: Delay
+    /** From 0 to 1, 1 excluded: which blobs are in a sample. */
+    random: () => number
+    report: (event: string, fields: Record<string, unknown>) => void
+  }
 
 /** `samplePercent`: over 0, to 100. */
 export type VerificationRequest = { samplePercent: number; repairs: boolean }

@@ -10,6 +10,7 @@ import { SecretBox } from '../../src/base/secret-box.ts'
 import { API_SERVER_OPTIONS, registerApi } from '../../src/http/api/register-api.ts'
 import { registerTokenService } from '../../src/http/api/token-service.ts'
 import { type Metadata, openMetadata } from '../../src/metadata/open.ts'
+import { Transfers } from '../../src/registry/transfers.ts'
 import type { VerificationRequest } from '../../src/registry/verification.ts'
 import { IDLE } from '../../src/registry/verification-state.ts'
 
@@ -133,6 +134,7 @@ export async function startApi(
       host.startsWith('10.') ? { kind: 'private', line: `${host}:${port}` } : undefined,
     onOrganizationChange: (name) => api.changedOrganizations.push(name),
     onLimitChange: (organizationId) => api.changedLimits.push(organizationId),
+    transfers: new Transfers(),
     verification: {
       start: (request) => api.verifications.push(request) === 1,
       state: () => IDLE,

@@ -7,6 +7,7 @@ import { sendError, toAdminError } from './answer.ts'
 import { type ApiRoute, registerRoutes } from './api-route.ts'
 import { organizationRoutes } from './organization-routes.ts'
 import { proxyCacheRoutes } from './proxy-cache-routes.ts'
+import { evictionPreviewRoutes, purgeRoutes } from './purge-routes.ts'
 import { quotaRoutes } from './quota-routes.ts'
 import { isRepositoryRoute, registerRepositoryRoutes } from './repository-routes.ts'
 import { tagRoutes } from './tag-routes.ts'
@@ -34,10 +35,11 @@ export function listApiRoutes(admin: Admin): readonly ApiRoute[] {
   return [
     ...userRoutes(admin),
     ...verificationRoutes(admin),
+    ...purgeRoutes(admin),
     ...organizationRoutes(admin),
     ...tagRoutes(admin),
     ...(hasProxyCache ? proxyCacheRoutes(admin) : []),
-    ...(hasQuotaManagement ? quotaRoutes(admin) : []),
+    ...(hasQuotaManagement ? [...quotaRoutes(admin), ...evictionPreviewRoutes(admin)] : []),
     ERROR,
   ]
 }

@@ -5,6 +5,7 @@ import { decodeJwt, SignJWT } from 'jose'
 import { type ApiUnderTest, basic, HOSTNAME, PASSWORD, startApi } from '../../../test/api/start-api.ts'
 import { openRegistryTokens } from '../../admin/registry-tokens.ts'
 import { RegistryError } from '../../errors.ts'
+import { Transfers } from '../../registry/transfers.ts'
 
 async function startWithRepositories(t: Parameters<typeof startApi>[0]): Promise<ApiUnderTest> {
   const api = await startApi(t)
@@ -329,6 +330,7 @@ function contextOf(api: ApiUnderTest) {
     refuseUpstreamAddress: () => undefined,
     onOrganizationChange: () => {},
     onLimitChange: () => undefined,
+    transfers: new Transfers(),
     verification: { start: () => false, state: () => assert.fail(), cancel: async () => {} },
     report: () => {},
     epoch: api.admin.epoch,

@@ -49,7 +49,14 @@ export function assembleCollection(options: CollectionOptions): Collection {
   const shrinker = new Shrinker({ ...shared, limits, pause, onEvicted })
   const orphans = new OrphanSweep({ metadata, store, shelf, report, realClock: systemClock })
   const jobs = new SingleFlight<void>()
-  const runJobs = () => jobs.run('jobs', () => runDueJobs({ metadata, clock, report }))
+  const jobsDeps = {
+    ...{ metadata, clock, report },
+    writeUses: () => uses.settle(),
+    onTagsChanged: (repositoryId: number, names: readonly string[]) => {
+      for (const name of names) memory.forgetTag(repositoryId, name)
+    },
+  }
+  const runJobs = () => jobs.run('jobs', () => runDueJobs(jobsDeps))
   const collector = new Collector({
     ...{ metadata, clock, report, uses, shelf, transfers, guard, shrinker, orphans, events, delayMs },
     realClock: systemClock,

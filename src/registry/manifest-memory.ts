@@ -29,6 +29,8 @@ export type HeldTag = {
   digest: Digest
   confirmedAtMs: number
   expiresAtMs: number | undefined
+  /** Somebody set the expiry by hand: the next pull sets it anew. */
+  isExpirySet: boolean
 }
 
 export const MEMORY_LIMITS = {

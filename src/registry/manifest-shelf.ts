@@ -19,7 +19,7 @@ import {
 } from './manifest-memory.ts'
 import type { OrganizationView } from './organization-view.ts'
 import type { KeptImage, Space } from './space.ts'
-import { renewedExpiry } from './tag-decision.ts'
+import { expiryAfterUse, renewedExpiry } from './tag-decision.ts'
 import { mapRepositoryName, type RepositoryNames } from './upstream-repository.ts'
 
 export type ShelfDeps = {
@@ -99,8 +99,8 @@ export class ManifestShelf {
   /** Record the use of a tag; `isConfirmed` when the upstream stands behind the answer, which renews the expiry. */
   useTag(tag: HeldTag, isConfirmed: boolean): void {
     const nowMs = this.#deps.clock()
-    if (isConfirmed) tag.expiresAtMs = laterExpiry(tag.expiresAtMs, renewedExpiry(this.#view.policy, nowMs))
-    const expiresAtMs = isConfirmed ? (tag.expiresAtMs ?? null) : undefined
+    if (isConfirmed) this.#renew(tag, nowMs)
+    const expiresAtMs = isConfirmed ? (renewedExpiry(this.#view.policy, nowMs) ?? null) : undefined
     this.#deps.uses.touchTag({ id: tag.id, lastUsedAtMs: nowMs, expiresAtMs })
   }
 
@@ -120,9 +120,10 @@ export class ManifestShelf {
   async confirm(tag: HeldTag): Promise<void> {
     const nowMs = this.#deps.clock()
     tag.confirmedAtMs = nowMs
-    tag.expiresAtMs = laterExpiry(tag.expiresAtMs, renewedExpiry(this.#view.policy, nowMs))
+    this.#renew(tag, nowMs)
+    const expiresAtMs = renewedExpiry(this.#view.policy, nowMs)
     await this.#bestEffort('tag_not_confirmed', async () => {
-      await confirmTag(this.#deps.metadata.db, tag.id, { confirmedAtMs: nowMs, expiresAtMs: tag.expiresAtMs })
+      await confirmTag(this.#deps.metadata.db, tag.id, { confirmedAtMs: nowMs, expiresAtMs })
     })
   }
 
@@ -163,6 +164,12 @@ export class ManifestShelf {
     await this.#bestEffort('repository_denial_not_written', () =>
       setRepositoryDenied(this.#deps.metadata.db, held.id, held.deniedAtMs),
     )
+  }
+
+  /** As the database does it with the row. */
+  #renew(tag: HeldTag, nowMs: number): void {
+    tag.expiresAtMs = expiryAfterUse(tag, this.#view.policy, nowMs)
+    tag.isExpirySet = false
   }
 
   async #findTag(repositoryId: number, tag: Tag): Promise<HeldTag | undefined> {
@@ -219,11 +226,6 @@ function toHeldTag(row: StoredTag): HeldTag {
     digest: row.digest,
     confirmedAtMs: row.confirmedAtMs,
     expiresAtMs: row.expiresAtMs,
+    isExpirySet: row.isExpirySet,
   }
-}
-
-/** Expiry never goes back; undefined is for ever. */
-function laterExpiry(before: number | undefined, after: number | undefined): number | undefined {
-  if (before === undefined || after === undefined) return undefined
-  return Math.max(before, after)
 }

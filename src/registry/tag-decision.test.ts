@@ -4,6 +4,7 @@ import { DAY_MS, MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { UpstreamFailure } from '../errors.ts'
 import {
   copyState,
+  expiryAfterUse,
   firstStep,
   mayBeStale,
   renewedExpiry,
@@ -100,4 +101,20 @@ test('max_stale_s counts from the last confirmation', () => {
 test('a pull renews the expiry by expiration_s, and an expiration of 0 is for ever', () => {
   assert.equal(renewedExpiry(policy, nowMs), nowMs + DAY_MS)
   assert.equal(renewedExpiry({ ...policy, expirationMs: undefined }, nowMs), undefined)
+})
+
+test('a pull lets an expiry grow, for ever stays, and what was set by hand gives way to it', () => {
+  const renewed = nowMs + DAY_MS
+  const cases: [expiresAtMs: number | undefined, isExpirySet: boolean, after: number | undefined][] = [
+    [nowMs, false, renewed],
+    [renewed + 1, false, renewed + 1],
+    [undefined, false, undefined],
+    [renewed + 1, true, renewed],
+    [nowMs + 1, true, renewed],
+  ]
+  for (const [expiresAtMs, isExpirySet, after] of cases) {
+    assert.equal(expiryAfterUse({ expiresAtMs, isExpirySet }, policy, nowMs), after)
+  }
+  const forEver = { ...policy, expirationMs: undefined }
+  assert.equal(expiryAfterUse({ expiresAtMs: nowMs, isExpirySet: true }, forEver, nowMs), undefined)
 })

@@ -38,6 +38,21 @@ export function renewedExpiry(policy: TagPolicy, nowMs: number): number | undefi
   return policy.expirationMs === undefined ? undefined : nowMs + policy.expirationMs
 }
 
+/**
+ * The expiry of a copy after such a pull. It never goes back, unless somebody had set it by hand: then it is as any
+ * pull's (Quay).
+ */
+export function expiryAfterUse(
+  copy: { expiresAtMs: number | undefined; isExpirySet: boolean },
+  policy: TagPolicy,
+  nowMs: number,
+): number | undefined {
+  const renewed = renewedExpiry(policy, nowMs)
+  if (copy.isExpirySet) return renewed
+  if (copy.expiresAtMs === undefined || renewed === undefined) return undefined
+  return Math.max(copy.expiresAtMs, renewed)
+}
+
 export type FirstStep =
   | { kind: 'hit' }
   /** The upstream is known to be down: nobody waits to find out again. */

@@ -4,6 +4,7 @@ import { findManifest } from '../../src/metadata/manifests.ts'
 import type { Metadata } from '../../src/metadata/open.ts'
 import { applyUses, confirmTag, findTag, listTagNames, pointTag } from '../../src/metadata/tags.ts'
 import { freshDigest, type MetadataCase, makeImage, NOW_MS, newRepository, store, tenTimes } from './metadata-case.ts'
+import { EXPIRATION_CASES } from './metadata-expiration-cases.ts'
 import { TAG_CHANGE_CASES } from './metadata-tag-change-cases.ts'
 
 export const TAG_CASES: readonly MetadataCase[] = [
@@ -133,6 +134,7 @@ export const TAG_CASES: readonly MetadataCase[] = [
     },
   },
   ...TAG_CHANGE_CASES,
+  ...EXPIRATION_CASES,
 ]
 
 type Pointed = { repositoryId: number; name?: string; digest: string; nowMs?: number; expiresAtMs: number | undefined }

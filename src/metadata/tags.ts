@@ -51,8 +51,8 @@ export async function findTag(db: Db, repositoryId: number, name: string): Promi
 
 /**
  * Let a tag name a digest that is stored, in a transaction, because the upstream does. The same digest as before: it is
- * confirmed and lives (again) at least until `expiresAtMs` (undefined: for ever). Another: the old row ends and stays in
- * the history, and a new one begins.
+ * confirmed and lives (again) at least until `expiresAtMs` (undefined: for ever). Another: the old row ends and stays
+ * in the history, and a new one begins.
  */
 export async function pointTag(
   tx: Db,

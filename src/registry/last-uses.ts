@@ -103,8 +103,8 @@ export class LastUses {
   }
 
   /**
-   * Add the indexes and the live tags above each used manifest: a pull by digest brings no expired tag back. Resolves to
-   * those tags.
+   * Add the indexes and the live tags above each used manifest: a pull by digest brings no expired tag back. Resolves
+   * to those tags.
    */
   async #addHolders(
     manifests: Map<number, ManifestUse>,

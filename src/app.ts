@@ -69,7 +69,7 @@ async function open(
   const collection = assembleCollection({ config, foundations, cache, clock, observation })
   opened.push(() => collection.stop())
   const setupToken = randomBytes(32).toString('base64url')
-  const admin = await assembleAdmin(config, foundations, cache, clock, observation, setupToken)
+  const admin = await assembleAdmin(config, foundations, cache, collection, clock, observation, setupToken)
   const metricsServer = await startMetricsServer({
     host: config.metricsHost,
     port: config.metricsPort,
@@ -130,6 +130,7 @@ async function assembleAdmin(
   config: Config,
   { metadata, secretBox }: Foundations,
   cache: Cache,
+  { shrinker }: Collection,
   clock: Clock,
   { report }: Observation,
   setupToken: string,
@@ -156,10 +157,15 @@ async function assembleAdmin(
     probeUpstream: (upstream) => cache.upstreams.probe(upstream),
     refuseUpstreamAddress: (target) => cache.upstreams.refuseAddress(target),
     onOrganizationChange: (name) => cache.directory.forget(name),
-    onLimitChange: () => undefined,
+    onLimitChange: (organizationId) => void shrinker.shrink(organizationId),
     verification: cache.verification,
     transfers: cache.space.transfers,
+    onTagsChanged: (_organization, repositoryId, tags) => {
+      for (const tag of tags) cache.space.memory.forgetTag(repositoryId, tag)
+    },
+    writeUses: () => cache.space.uses.settle(),
     forgetRemoved: (removal) => cache.space.forgetRemoved([removal]),
+    makeRoom: (tx, wanted) => cache.space.space.makeRoom(tx, wanted),
     report: (event, fields) => report(event, { ...fields }),
   })
 }

@@ -1,7 +1,7 @@
 /** Tokens of accounts for the REST API and for pulls, found by their hash. */
 import type { Selectable } from 'kysely'
 import type { Db } from './db.ts'
-import type { AccessTokenTable } from './schema.ts'
+import type { AccessTokenTable } from './schema-people.ts'
 import { fromNull, toNull } from './values.ts'
 
 export type AccessToken = {

@@ -2,7 +2,7 @@
 import type { Selectable } from 'kysely'
 import type { Db } from './db.ts'
 import { claimName, holdNames } from './names.ts'
-import type { AccountTable } from './schema.ts'
+import type { AccountTable } from './schema-people.ts'
 import { transact } from './transaction.ts'
 import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
 

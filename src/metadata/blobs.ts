@@ -156,7 +156,7 @@ async function storeCharged(tx: Db, fields: Publication, chargeBytes: number): P
   return true
 }
 
-/** Insert the row of stored bytes, or lock it: it cannot be forgotten before the ledger's row is there for all to see. */
+/** Insert the row of stored bytes, or lock it: it cannot be forgotten before all see the row of the ledger. */
 async function insertBlob(tx: Db, fields: { digest: string; sizeBytes: number; nowMs: number }): Promise<void> {
   const { digest, sizeBytes, nowMs } = fields
   for (let tries = 1; tries <= insertTriesMax; tries++) {

@@ -2,7 +2,7 @@
 import type { Selectable } from 'kysely'
 import type { Db } from './db.ts'
 import { NameTakenError } from './names.ts'
-import type { TeamTable } from './schema.ts'
+import type { TeamTable } from './schema-people.ts'
 
 export type TeamRole = TeamTable['role']
 

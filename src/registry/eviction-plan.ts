@@ -97,7 +97,7 @@ export class EvictionSimulation {
   }
 }
 
-/** Where candidates come from, in the order in which they go; each is asked for only when those before do not suffice. */
+/** Where candidates come from, in the order in which they go; each is asked for when those before do not suffice. */
 export type EvictionSource = {
   roots: AsyncIterable<RootFacts>
   /** Platforms of the index that holds what is asked for, least recently used first. */

@@ -127,8 +127,8 @@ export class Space {
   }
 
   /**
-   * Evict what has to go for something else that is admitted, in the caller's transaction and under its lock: a pin that
-   * completes its image. Undefined: it does not fit, and nothing is evicted. After the commit, `forgetRemoved` follows.
+   * Evict what has to go for something else, in the caller's transaction and under its lock: a pin that completes its
+   * image. Undefined: it does not fit, and nothing is evicted. After the commit, `forgetRemoved` follows.
    */
   async makeRoom(tx: Db, wanted: Wanted): Promise<Removal[] | undefined> {
     const { organizationId, nowMs } = wanted

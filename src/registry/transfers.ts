@@ -1,6 +1,6 @@
 /**
- * Blobs that clients or jobs are receiving at this moment: an image of which something is being received is not evicted,
- * and its reservation does not end.
+ * Blobs that clients or jobs are receiving at this moment: an image of which something is being received is not
+ * evicted, and its reservation does not end.
  */
 import type { Digest } from '../oci/digest.ts'
 

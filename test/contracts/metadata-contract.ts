@@ -11,6 +11,7 @@ import { PROCESS_CASES } from './metadata-process-cases.ts'
 import { QUOTA_CASES } from './metadata-quota-cases.ts'
 import { SPACE_CASES } from './metadata-space-cases.ts'
 import { TAG_CASES } from './metadata-tag-cases.ts'
+import { VERIFICATION_CASES } from './metadata-verification-cases.ts'
 
 /** One empty database. */
 export type MetadataPlace = {
@@ -28,6 +29,7 @@ const SHARED_CASES: readonly MetadataCase[] = [
   ...SPACE_CASES,
   ...ACCESS_CASES,
   ...QUOTA_CASES,
+  ...VERIFICATION_CASES,
 ]
 
 /** Cases on one database keep apart by their organizations; those about the whole of a database get one each. */

@@ -15,10 +15,10 @@ import type { StoreRoom } from './store-room.ts'
 import type { Transfers } from './transfers.ts'
 
 export const STORE_SPACE_LIMITS = {
-  /** Roots of one round; between rounds it is looked whether there is room now. */
-  rootsPerRound: 10,
-  /** Rounds of one request: it does not wait for more, and is not cached. */
-  roundsMax: 100,
+  /** Candidates that are listed at a time. They go one by one, and after each it is looked whether there is room. */
+  candidatesPerPage: 10,
+  /** Of one request: it does not wait for more, and is not cached. */
+  evictionsMax: 1000,
 } as const
 
 export type StoreSpaceDeps = EvictionDeps & {
@@ -42,7 +42,9 @@ export class StoreSpace {
 
   /** Whether what the ledger does not have yet of these items may be stored, after evicting if need be. */
   async hasRoomFor(organizationId: number, items: readonly LedgerItem[]): Promise<boolean> {
-    const missing = await listUnchargedItems(this.#deps.metadata.db, organizationId, items)
+    // Manifests lie in the database.
+    const blobs = items.filter((item) => item.kind === 'blob')
+    const missing = await listUnchargedItems(this.#deps.metadata.db, organizationId, blobs)
     const bytes = missing.reduce((sum, item) => sum + item.sizeBytes, 0)
     if (await this.#fits(bytes)) return true
     const making = this.#making.then(() => this.#makeRoom(bytes))
@@ -68,21 +70,21 @@ export class StoreSpace {
     if (await this.#fits(bytes)) return true
     await this.#deps.uses.flush()
     const passed = new Set<number>()
-    for (let round = 0; round < STORE_SPACE_LIMITS.roundsMax; round++) {
-      if (!(await this.#evictSome(passed))) return false
+    for (let evictions = 0; evictions < STORE_SPACE_LIMITS.evictionsMax; evictions++) {
+      if (!(await this.#evictNext(passed))) return false
       if (await this.#fits(bytes)) return true
     }
     return false
   }
 
-  /** Evict the roots that are next in turn; false when there are none that may go. */
-  async #evictSome(passed: Set<number>): Promise<boolean> {
+  /** Evict the root that is next in turn; false when there is none that may go. */
+  async #evictNext(passed: Set<number>): Promise<boolean> {
     const { metadata, clock } = this.#deps
     const nowMs = clock()
     for (const phase of ['kept', 'alive'] as const) {
       let after: EvictionCandidate | undefined
       for (;;) {
-        const limit = STORE_SPACE_LIMITS.rootsPerRound
+        const limit = STORE_SPACE_LIMITS.candidatesPerPage
         const page = await listEvictionCandidates(metadata.db, {
           organizationId: undefined,
           nowMs,
@@ -90,12 +92,11 @@ export class StoreSpace {
           after,
           limit,
         })
-        let evicted = 0
         for (const candidate of page) {
-          if (!passed.has(candidate.manifestId) && (await this.#evict(candidate, nowMs))) evicted += 1
+          if (passed.has(candidate.manifestId)) continue
           passed.add(candidate.manifestId)
+          if (await this.#evict(candidate, nowMs)) return true
         }
-        if (evicted > 0) return true
         if (page.length < limit) break
         after = page.at(-1)
       }

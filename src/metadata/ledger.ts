@@ -150,7 +150,10 @@ export type Recount = {
   chargeBytes: number
   /** The sum of the ledger. */
   ledgerBytes: number
-  /** What the ledger should be: each manifest, each named blob that is stored, each that an open reservation holds. */
+  /**
+   * What the ledger should be: each manifest, each named blob that is stored, each reserved one that an open reservation
+   * holds (not all that it could hold: a blob of an incomplete image is admitted alone).
+   */
   trueBytes: number
 }
 
@@ -169,17 +172,13 @@ export async function recountUsage(db: Db, organizationId: number): Promise<Reco
             select 1 from manifest_blob
             where manifest_blob.organization_id = ledger.organization_id and manifest_blob.digest = ledger.digest
           )) as stored,
-      (select sum(size_bytes) from (
-        -- Manifests that lie may give one blob several sizes: the first of them reserved.
-        select coalesce(max(ledger.size_bytes), max(manifest_blob.size_bytes)) as size_bytes
-        from reservation
-          join manifest_blob on manifest_blob.manifest_id = reservation.manifest_id and manifest_blob.has_urls = 0
-          left join ledger on ledger.organization_id = reservation.organization_id and ledger.kind = 'blob'
-            and ledger.digest = manifest_blob.digest
-        where reservation.organization_id = ${organizationId}
-        group by manifest_blob.digest
-        having max(ledger.stored_at) is null
-      ) as sizes) as reserved
+      (select sum(size_bytes) from ledger
+        where organization_id = ${organizationId} and kind = 'blob' and stored_at is null
+          and exists (
+            select 1 from manifest_blob cross join reservation -- SQLite keeps this order.
+            where reservation.manifest_id = manifest_blob.manifest_id and manifest_blob.has_urls = 0
+              and manifest_blob.organization_id = ${organizationId} and manifest_blob.digest = ledger.digest
+          )) as reserved
   `.execute(db)
   const of = (name: keyof (typeof rows)[number]) => Number(rows[0]?.[name] ?? 0)
   return {

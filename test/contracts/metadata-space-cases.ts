@@ -136,8 +136,9 @@ export const SPACE_CASES: readonly MetadataCase[] = [
     async check(metadata) {
       const repository = await newRepository(metadata)
       const layer = freshDigest()
-      await admit(metadata, repository, makeImage([makeLayer(layer, 100)]), 'a')
+      const id = await admit(metadata, repository, makeImage([makeLayer(layer, 100)]), 'a')
       await publish(metadata, repository, layer, 100)
+      await metadata.transaction((tx) => endReservations(tx, repository.organizationId, [id]))
       const { chargeBytes } = await isTrue(metadata, repository)
       await metadata.transaction((tx) => forgetBlob(tx, layer, NOW_MS))
       assert.equal((await isTrue(metadata, repository)).chargeBytes, chargeBytes)

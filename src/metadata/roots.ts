@@ -68,6 +68,21 @@ export async function refreshRootsOf(tx: Db, repositoryId: number, digests: read
   await refreshRoots(tx, ids)
 }
 
+/** Whether one of the manifests is a root that has not expired by then. */
+export async function hasLiveRoot(db: Db, manifestIds: readonly number[], nowMs: number): Promise<boolean> {
+  for (const batch of inBatches(manifestIds)) {
+    const row = await db
+      .selectFrom('root')
+      .select('manifest_id')
+      .where('manifest_id', 'in', batch)
+      .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', nowMs)]))
+      .limit(1)
+      .executeTakeFirst()
+    if (row !== undefined) return true
+  }
+  return false
+}
+
 /** What may be evicted, in the order of DESIGN part 5, Admission. Pinned roots are no candidates. */
 export async function listEvictionCandidates(db: Db, query: EvictionQuery): Promise<EvictionCandidate[]> {
   const { organizationId, nowMs, after } = query

@@ -33,6 +33,9 @@ export type Use = {
   expiresAtMs: number | null | undefined
 }
 
+/** `revives`: it becomes a by-digest image, because nothing that is alive holds it. */
+export type ManifestUse = Use & { revives?: boolean }
+
 /** Each time that one loses the race for a tag, another has moved it. */
 const pointTriesMax = 10
 
@@ -106,7 +109,10 @@ export async function listTagNames(db: Db, repositoryId: number, nowMs: number):
 }
 
 /** Write uses that were counted in memory. Last use and expiry never go back; rows that are gone are passed over. */
-export async function applyUses(tx: Db, uses: { tags: readonly Use[]; manifests: readonly Use[] }): Promise<void> {
+export async function applyUses(
+  tx: Db,
+  uses: { tags: readonly Use[]; manifests: readonly ManifestUse[] },
+): Promise<void> {
   await transact(tx, async (inner) => {
     const digests = new Map<number, Set<string>>()
     // In one order everywhere, so that two batches cannot wait for each other.
@@ -147,18 +153,25 @@ function useTag(tx: Db, use: Use): Promise<{ repository_id: number; digest: stri
     .executeTakeFirst()
 }
 
-async function useManifest(tx: Db, use: Use): Promise<void> {
+async function useManifest(tx: Db, use: ManifestUse): Promise<void> {
+  const { expiresAtMs } = use
+  const isRevived = use.revives === true && expiresAtMs !== undefined
+  // Until now it lived by tags or indexes, so that it had no expiry of its own.
+  const revived = sql<number | null>`
+    case when is_by_digest = 0 then cast(${expiresAtMs ?? null} as bigint) else ${laterExpiry(expiresAtMs)} end
+  `
   await tx
     .updateTable('manifest')
     .set({
       last_used_at: laterInstant('last_used_at', use.lastUsedAtMs),
-      ...(use.expiresAtMs !== undefined && { expires_at: laterExpiry(use.expiresAtMs) }),
+      ...(expiresAtMs !== undefined && { expires_at: isRevived ? revived : laterExpiry(expiresAtMs) }),
+      ...(isRevived && { is_by_digest: 1 as const }),
     })
     .where('id', '=', use.id)
     .execute()
 }
 
-function inOrder(uses: readonly Use[]): Use[] {
+function inOrder<Row extends Use>(uses: readonly Row[]): Row[] {
   return [...uses].sort((left, right) => left.id - right.id)
 }
 

@@ -5,6 +5,7 @@
 import { SECOND_MS } from '../base/units.ts'
 import { findHolders } from '../metadata/manifests.ts'
 import type { Metadata } from '../metadata/open.ts'
+import { hasLiveRoot } from '../metadata/roots.ts'
 import { applyUses } from '../metadata/tags.ts'
 
 export const LAST_USE_LIMITS = {
@@ -17,7 +18,7 @@ export const LAST_USE_LIMITS = {
 
 /** `undefined` leaves an expiry as it is, `null` makes it for ever. */
 export type Use = { id: number; lastUsedAtMs: number; expiresAtMs: number | null | undefined }
-type ManifestUse = Use & { repositoryId: number; digest: string }
+type ManifestUse = Use & { repositoryId: number; digest: string; revives?: boolean }
 
 export class LastUses {
   readonly #metadata: Metadata
@@ -122,6 +123,9 @@ export class LastUses {
       for (const id of holders.manifestIds) {
         if (!manifests.has(id)) manifests.set(id, { ...use, id })
       }
+      // Nothing that is alive holds it any more: from now on it lives by itself, as one that was asked for by digest.
+      const above = [use.id, ...holders.manifestIds]
+      if (expiresAtMs !== undefined) use.revives = !(await hasLiveRoot(this.#metadata.db, above, lastUsedAtMs))
     }
     return renewed
   }

@@ -19,7 +19,7 @@ import {
 } from './manifest-memory.ts'
 import type { OrganizationView } from './organization-view.ts'
 import type { KeptImage, Space } from './space.ts'
-import { expiryAfterUse, renewedExpiry } from './tag-decision.ts'
+import { expiryAfterUse, renewalOf, renewedExpiry } from './tag-decision.ts'
 import { mapRepositoryName, type RepositoryNames } from './upstream-repository.ts'
 
 export type ShelfDeps = {
@@ -100,7 +100,7 @@ export class ManifestShelf {
   useTag(tag: HeldTag, isConfirmed: boolean): void {
     const nowMs = this.#deps.clock()
     if (isConfirmed) this.#renew(tag, nowMs)
-    const expiresAtMs = isConfirmed ? (renewedExpiry(this.#view.policy, nowMs) ?? null) : undefined
+    const expiresAtMs = isConfirmed ? renewalOf(this.#view.policy, nowMs) : undefined
     this.#deps.uses.touchTag({ id: tag.id, lastUsedAtMs: nowMs, expiresAtMs })
   }
 
@@ -112,7 +112,7 @@ export class ManifestShelf {
       repositoryId,
       digest: manifest.descriptor.digest,
       lastUsedAtMs: nowMs,
-      expiresAtMs: renewedExpiry(this.#view.policy, nowMs) ?? null,
+      expiresAtMs: renewalOf(this.#view.policy, nowMs),
     })
   }
 

@@ -16,7 +16,7 @@ import type { HotManifest, RegistryDirectory } from './directory.ts'
 import { OrganizationBlobs, type OrganizationBlobsDeps } from './organization-blobs.ts'
 import type { ManifestsDeps, Recalled } from './organization-manifests.ts'
 import { askableUpstream, makeTagPolicy, type OrganizationView } from './organization-view.ts'
-import { renewedExpiry } from './tag-decision.ts'
+import { renewalOf } from './tag-decision.ts'
 import { mapRepositoryName } from './upstream-repository.ts'
 import { listVisibleRepositories } from './visible-repositories.ts'
 
@@ -134,7 +134,7 @@ export class OrganizationDirectory implements RegistryDirectory {
       id: organization.id,
       name: organization.name,
       generation: organization.generation,
-      policy: makeTagPolicy(organization, proxyCache?.expirationSeconds ?? 0),
+      policy: makeTagPolicy(organization, proxyCache?.expirationSeconds),
       rules: { allowed: organization.allowedRepositories, denied: organization.deniedRepositories },
       frozen: organization.frozen,
       passesTooLarge: organization.passesTooLarge,
@@ -174,10 +174,10 @@ export class OrganizationDirectory implements RegistryDirectory {
       provenance: { outcome: 'hit', confirmedAtMs, staleReason: undefined, upstreamMs: 0 },
       touch: () => {
         const nowMs = clock()
-        const expiresAtMs = renewedExpiry(view.policy, nowMs)
-        const use = { lastUsedAtMs: nowMs, expiresAtMs: expiresAtMs ?? null }
+        const expiresAtMs = renewalOf(view.policy, nowMs)
+        const use = { lastUsedAtMs: nowMs, expiresAtMs }
         if (tag !== undefined) {
-          if (tag.expiresAtMs !== undefined) tag.expiresAtMs = expiresAtMs
+          if (tag.expiresAtMs !== undefined && expiresAtMs !== undefined) tag.expiresAtMs = expiresAtMs ?? undefined
           uses.touchTag({ id: tag.id, ...use })
         } else if (manifest.id !== undefined) {
           uses.touchManifest({ id: manifest.id, repositoryId, digest: manifest.descriptor.digest, ...use })

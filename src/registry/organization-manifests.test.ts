@@ -46,6 +46,7 @@ async function open(t: TestContext, changes: { policy?: Partial<TagPolicy>; view
     maxStaleMs: undefined,
     refuseWhenDenied: false,
     windowMs: 14 * DAY_MS,
+    renews: true,
     ...changes.policy,
   }
   const view: OrganizationView = {
@@ -305,6 +306,34 @@ test('a hit in memory is recalled without waiting, and only while it needs no qu
   time.nowMs += MINUTE_MS
   assert.equal(manifests.recall('app', reference('latest')), undefined)
   assert.ok(manifests.recall('app', reference(image.descriptor.digest)))
+})
+
+test('an image whose tags have expired lives by itself when it is pulled by digest', async (t) => {
+  const { upstream, get, metadata, time, uses, view } = await open(t)
+  const image = emptyImage('one')
+  upstream.put('app', 'latest', image)
+  await get('latest')
+  time.nowMs += 2 * DAY_MS
+  await get(image.descriptor.digest)
+  await uses.flush()
+  const repository = await findRepository(metadata.db, view.id, view.generation, 'app')
+  const manifest = await findManifest(metadata.db, repository?.id ?? 0, image.descriptor.digest)
+  assert.deepEqual([manifest?.isByDigest, manifest?.expiresAtMs], [true, time.nowMs + DAY_MS])
+  assert.equal((await findTag(metadata.db, repository?.id ?? 0, 'latest'))?.expiresAtMs, startMs + DAY_MS)
+})
+
+test('without an upstream pulls leave the expiry as it is', async (t) => {
+  const { upstream, get, metadata, time, uses, view, deps } = await open(t)
+  upstream.put('app', 'latest', emptyImage('one'))
+  await get('latest')
+  time.nowMs += HOUR_MS
+  const policy = { ...view.policy, expirationMs: undefined, renews: false }
+  const left = new OrganizationManifests({ ...view, policy, upstream: undefined }, deps)
+  assert.equal((await left.getManifest('app', reference('latest'))).provenance.outcome, 'hit')
+  await uses.flush()
+  const repository = await findRepository(metadata.db, view.id, view.generation, 'app')
+  const tag = await findTag(metadata.db, repository?.id ?? 0, 'latest')
+  assert.deepEqual([tag?.expiresAtMs, tag?.lastUsedAtMs], [startMs + DAY_MS, time.nowMs])
 })
 
 test('a repository that a new rule denies is not recalled', async (t) => {

@@ -19,7 +19,10 @@ export type OrganizationView = {
   upstream: { client: Upstream; namespace: string | undefined; isDockerHub: boolean } | undefined
 }
 
-/** The policy's columns, in seconds, as a policy; an `expiration` of 0 is for ever (Quay). */
+/**
+ * The policy's columns, in seconds, as a policy; an `expiration` of 0 is for ever (Quay). Undefined: there is no proxy
+ * configuration, and what is cached is served until it expires (DESIGN part 6).
+ */
 export function makeTagPolicy(
   organization: {
     tagExpirationSeconds: number
@@ -27,11 +30,12 @@ export function makeTagPolicy(
     maxStaleSeconds: number | undefined
     refuseWhenDenied: boolean
   },
-  expirationSeconds: number,
+  expirationSeconds: number | undefined,
 ): TagPolicy {
   const { maxStaleSeconds } = organization
   return {
-    expirationMs: expirationSeconds === 0 ? undefined : expirationSeconds * SECOND_MS,
+    expirationMs: expirationSeconds ? expirationSeconds * SECOND_MS : undefined,
+    renews: expirationSeconds !== undefined,
     revalidateAfterMs: organization.revalidateAfterSeconds * SECOND_MS,
     maxStaleMs: maxStaleSeconds === undefined ? undefined : maxStaleSeconds * SECOND_MS,
     refuseWhenDenied: organization.refuseWhenDenied,

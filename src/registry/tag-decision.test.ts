@@ -20,6 +20,7 @@ const policy: TagPolicy = {
   maxStaleMs: undefined,
   refuseWhenDenied: false,
   windowMs: 14 * DAY_MS,
+  renews: true,
 }
 const alive: TagCopy = { confirmedAtMs: nowMs - MINUTE_MS, expiresAtMs: nowMs + 1 }
 const kept: TagCopy = { confirmedAtMs: nowMs - DAY_MS, expiresAtMs: nowMs }

@@ -11,6 +11,8 @@ export type TagPolicy = {
   refuseWhenDenied: boolean
   /** The Time Machine: how long an expired tag is kept. */
   windowMs: number
+  /** Whether a pull renews the expiry: not without an upstream that could stand behind the answer. */
+  renews: boolean
 }
 
 /** What is held under a tag. Instants are milliseconds since the epoch; no `expiresAtMs` is for ever. */
@@ -32,8 +34,14 @@ export function mayBeStale(copy: TagCopy | undefined, policy: TagPolicy, nowMs: 
 }
 
 /**
- * Expiry after a pull that the upstream stands behind: `hit`, `revalidated`, `miss`. A stale pull leaves it as it is.
+ * Expiry after a pull that the upstream stands behind: `hit`, `revalidated`, `miss`; null is for ever. Undefined leaves
+ * it as it is, as a stale pull does.
  */
+export function renewalOf(policy: TagPolicy, nowMs: number): number | null | undefined {
+  return policy.renews ? (renewedExpiry(policy, nowMs) ?? null) : undefined
+}
+
+/** When something that is kept now expires; undefined is for ever. */
 export function renewedExpiry(policy: TagPolicy, nowMs: number): number | undefined {
   return policy.expirationMs === undefined ? undefined : nowMs + policy.expirationMs
 }
@@ -47,6 +55,7 @@ export function expiryAfterUse(
   policy: TagPolicy,
   nowMs: number,
 ): number | undefined {
+  if (!policy.renews) return copy.expiresAtMs
   const renewed = renewedExpiry(policy, nowMs)
   if (copy.isExpirySet) return renewed
   if (copy.expiresAtMs === undefined || renewed === undefined) return undefined

@@ -341,6 +341,14 @@ async function checkReservations(metadata: Metadata): Promise<void> {
   const { freedBytes } = await evict(metadata, repository, [twoId])
   assert.equal(freedBytes, two.manifest.bytes.byteLength + 17, 'its image goes')
   await isTrue(metadata, repository)
+
+  const three = makeImage([makeLayer(own, 10)])
+  const again = await admit(metadata, repository, two, 'b')
+  const threeId = await admit(metadata, repository, three, 'c')
+  await metadata.transaction((tx) => endReservations(tx, organizationId, [again]))
+  const third = await evict(metadata, repository, [threeId])
+  assert.equal(third.freedBytes, three.manifest.bytes.byteLength + 17, 'though an image without a reservation names it')
+  await isTrue(metadata, repository)
 }
 
 async function endCount({ db }: Metadata, organizationId: number): Promise<number> {

@@ -45,14 +45,3 @@ export async function findNamingManifest(
     }
   )
 }
-
-/** Manifests whose reservation is open and was opened after an instant. */
-export async function listYoungReservations(db: Db, organizationId: number, createdAfterMs: number): Promise<number[]> {
-  const rows = await db
-    .selectFrom('reservation')
-    .select('manifest_id')
-    .where('organization_id', '=', organizationId)
-    .where('created_at', '>', createdAfterMs)
-    .execute()
-  return rows.map((row) => row.manifest_id)
-}

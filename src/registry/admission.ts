@@ -3,10 +3,10 @@
  * one transaction that also stores, charges and reserves, after the organization's usage row was locked.
  */
 import { SECOND_MS } from '../base/units.ts'
-import { listYoungReservations } from '../metadata/admission-facts.ts'
 import { findContainingRoots, listSiblings, loadRootFacts, type RootFacts } from '../metadata/eviction-facts.ts'
 import { type LedgerItem, listUnchargedItems } from '../metadata/ledger.ts'
 import type { Db } from '../metadata/open.ts'
+import { listYoungReservations } from '../metadata/reservations.ts'
 import { type EvictionCandidate, listEvictionCandidates, listPinnedRoots } from '../metadata/roots.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type EvictionPlan, itemKey, planEviction } from './eviction-plan.ts'

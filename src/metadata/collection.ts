@@ -9,6 +9,8 @@ import type { Database } from './schema.ts'
 
 /** Manifests whose children and blobs are deleted together. */
 const manifestsMax = 100
+/** Robots whose memberships and permissions are deleted together. */
+const robotsMax = 100
 /** A link takes its rows in the ledger and of the blob with it, and leaves one of garbage. */
 const rowsPerLink = 4
 /** A manifest takes its row in the ledger with it. */
@@ -57,6 +59,7 @@ export async function deleteRepositories(
     await deleteManifests(tx, scope, id, budget)
     await budget.spend((limit) => deleteSome(tx, 'referrers', 'subject_digest', 'repository_id', [id], limit))
     await budget.spend((limit) => deleteSome(tx, 'ingest', 'digest', 'repository_id', [id], limit))
+    await budget.spend((limit) => deleteSome(tx, 'repository_permission', 'id', 'repository_id', [id], limit))
     await budget.spend((limit) => deleteSome(tx, 'repository', 'id', 'id', [id], limit))
   }
 }
@@ -146,6 +149,32 @@ export async function deleteTeamMembers(tx: Db, organizationId: number, limit: n
   const teams = await tx.selectFrom('team').select('id').where('organization_id', '=', organizationId).execute()
   const ids = teams.map((team) => team.id)
   return ids.length === 0 ? 0 : deleteSome(tx, 'team_member', 'account_id', 'team_id', ids, limit)
+}
+
+/** What the organization's teams may do: permissions that are left, of its own repositories there are none any more. */
+export async function deleteTeamPermissions(tx: Db, organizationId: number, limit: number): Promise<number> {
+  const teams = await tx.selectFrom('team').select('id').where('organization_id', '=', organizationId).execute()
+  const ids = teams.map((team) => team.id)
+  return ids.length === 0 ? 0 : deleteSome(tx, 'repository_permission', 'id', 'team_id', ids, limit)
+}
+
+/** Its robots, with what they may do anywhere. */
+export async function deleteRobots(tx: Db, organizationId: number, budget: RowBudget): Promise<void> {
+  while (!budget.isSpent) {
+    const robots = await tx
+      .selectFrom('account')
+      .select('id')
+      .where('owner_organization_id', '=', organizationId)
+      .limit(robotsMax)
+      .execute()
+    if (robots.length === 0) return
+    const ids = robots.map((robot) => robot.id)
+    await budget.spend((limit) => deleteSome(tx, 'team_member', 'team_id', 'account_id', ids, limit))
+    await budget.spend((limit) => deleteSome(tx, 'repository_permission', 'id', 'account_id', ids, limit))
+    await budget.spend((limit) => deleteSome(tx, 'prototype', 'id', 'delegate_account_id', ids, limit))
+    await budget.spend((limit) => deleteSome(tx, 'prototype', 'id', 'activating_account_id', ids, limit))
+    await budget.spend((limit) => deleteSome(tx, 'account', 'username', 'id', ids, limit))
+  }
 }
 
 /** Delete up to `limit` rows whose `owner` column is one of `ids`; `key` tells rows of one owner apart. */

@@ -4,14 +4,17 @@ import {
   deleteLedger,
   deleteQuotaLimits,
   deleteRepositories,
+  deleteRobots,
   deleteSome,
   deleteTeamMembers,
+  deleteTeamPermissions,
   RowBudget,
 } from './collection.ts'
 import type { Db } from './db.ts'
 import { addJob } from './jobs.ts'
 import { lockCharge } from './ledger.ts'
 import { claimName } from './names.ts'
+import { renameRobots } from './robots.ts'
 import type { OrganizationTable } from './schema.ts'
 import { isUniqueViolation, transact } from './transaction.ts'
 import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
@@ -44,6 +47,9 @@ export type Organization = OrganizationSettings & {
   /** Repositories of another generation are invisible. */
   generation: number
 }
+
+/** Tables whose rows belong to one organization and to nothing else. */
+type OwnTable = 'ingest' | 'team' | 'prototype' | 'proxy_cache' | 'quota' | 'log_entry' | 'notification'
 
 /** Another organization is the mirror of that host. */
 export class MirrorTakenError extends Error {
@@ -124,6 +130,27 @@ export async function updateOrganization(db: Db, id: number, changes: Partial<Or
 }
 
 /**
+ * Lock an organization until the transaction ends, so that changes of its people come one after the other. False when
+ * it is being deleted or is gone: then nothing may be added to it.
+ */
+export async function lockOrganization(tx: Db, id: number): Promise<boolean> {
+  const locked = await tx
+    .updateTable('organization') // An update locks on both databases.
+    .set((eb) => ({ generation: eb.ref('generation') }))
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst()
+  return locked.numUpdatedRows > 0n
+}
+
+/** With its robots, whose names begin with it. Errors: NameTakenError. */
+export async function renameOrganization(tx: Db, organization: Organization, name: string): Promise<void> {
+  await claimName(tx, name)
+  await tx.updateTable('organization').set({ name }).where('id', '=', organization.id).execute()
+  await renameRobots(tx, organization.id, { before: organization.name, after: name })
+}
+
+/**
  * Make what was cached invisible, because it comes from another host or namespace; resolves to the new generation.
  * The caller adds the job that collects it (`collectGenerationStep`).
  */
@@ -172,12 +199,15 @@ export async function collectOrganizationStep(db: Db, id: number, rowsMax: numbe
     if (isDeleted === undefined) return true
     const scope = { organizationId: id, nowMs }
     const budget = new RowBudget(rowsMax)
-    const own = (table: 'ingest' | 'team' | 'proxy_cache' | 'quota' | 'log_entry' | 'notification', key: string) =>
+    const own = (table: OwnTable, key: string) =>
       budget.spend((limit) => deleteSome(tx, table, key, 'organization_id', [id], limit))
     await deleteRepositories(tx, scope, undefined, budget)
     await own('ingest', 'digest')
     await budget.spend((limit) => deleteLedger(tx, scope, limit))
+    await own('prototype', 'id')
+    await deleteRobots(tx, id, budget)
     await budget.spend((limit) => deleteTeamMembers(tx, id, limit))
+    await budget.spend((limit) => deleteTeamPermissions(tx, id, limit))
     await own('team', 'id')
     await own('proxy_cache', 'upstream_registry')
     await budget.spend((limit) => deleteQuotaLimits(tx, id, limit))

@@ -3,7 +3,7 @@ import { type Selectable, sql } from 'kysely'
 import type { Db } from './db.ts'
 import { HotStatement } from './hot-statement.ts'
 import type { RepositoryTable } from './schema.ts'
-import { fromFlag, fromNull, toNull } from './values.ts'
+import { fromFlag, fromNull, toFlag, toNull } from './values.ts'
 
 export type Repository = {
   id: number
@@ -111,6 +111,15 @@ export async function listRepositories(
     repositories.push(...rows.map(toRepository))
   }
   return repositories
+}
+
+/** Whether anybody may pull it (where anonymous access is on). */
+export async function setRepositoryVisibility(tx: Db, id: number, isPublic: boolean): Promise<void> {
+  await tx
+    .updateTable('repository')
+    .set({ is_public: toFlag(isPublic) })
+    .where('id', '=', id)
+    .execute()
 }
 
 /** Remember since when the upstream refuses it, or (undefined) that it does not. The first instant stays. */

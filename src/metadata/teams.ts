@@ -45,6 +45,100 @@ export async function addTeamMember(tx: Db, teamId: number, accountId: number): 
     .execute()
 }
 
+export async function findTeam(db: Db, organizationId: number, name: string): Promise<Team | undefined> {
+  const query = db.selectFrom('team').selectAll().where('organization_id', '=', organizationId)
+  const row = await query.where('name', '=', name).executeTakeFirst()
+  return row && toTeam(row)
+}
+
+/** Only the fields that are there change. */
+export async function updateTeam(
+  tx: Db,
+  id: number,
+  changes: { role?: TeamRole; description?: string },
+): Promise<void> {
+  if (Object.keys(changes).length === 0) return
+  await tx.updateTable('team').set(changes).where('id', '=', id).execute()
+}
+
+/** With its memberships, permissions and default permissions. */
+export async function deleteTeam(tx: Db, id: number): Promise<void> {
+  await tx.deleteFrom('team_member').where('team_id', '=', id).execute()
+  await tx.deleteFrom('repository_permission').where('team_id', '=', id).execute()
+  await tx.deleteFrom('prototype').where('delegate_team_id', '=', id).execute()
+  await tx.deleteFrom('team').where('id', '=', id).execute()
+}
+
+/** False when it was no member. */
+export async function removeTeamMember(tx: Db, teamId: number, accountId: number): Promise<boolean> {
+  const query = tx.deleteFrom('team_member').where('team_id', '=', teamId).where('account_id', '=', accountId)
+  return (await query.executeTakeFirst()).numDeletedRows > 0n
+}
+
+export async function isTeamMember(db: Db, teamId: number, accountId: number): Promise<boolean> {
+  const query = db.selectFrom('team_member').select('team_id').where('team_id', '=', teamId)
+  return (await query.where('account_id', '=', accountId).executeTakeFirst()) !== undefined
+}
+
+export type TeamMember = { accountId: number; username: string; kind: 'user' | 'robot' }
+
+/** In the order of their names. */
+export async function listTeamMembers(
+  db: Db,
+  teamId: number,
+  page: { after?: string | undefined; limit: number },
+): Promise<TeamMember[]> {
+  const all = db
+    .selectFrom('team_member')
+    .innerJoin('account', 'account.id', 'team_member.account_id')
+    .select(['account.id', 'account.username', 'account.kind'])
+    .where('team_member.team_id', '=', teamId)
+    .orderBy('account.username')
+    .limit(page.limit)
+  const rows = await (page.after === undefined ? all : all.where('account.username', '>', page.after)).execute()
+  return rows.map((row) => ({ accountId: row.id, username: row.username, kind: row.kind }))
+}
+
+/** How many members and repository permissions each team of an organization has, by its id. */
+export async function countOfTeams(
+  db: Db,
+  organizationId: number,
+): Promise<ReadonlyMap<number, { members: number; repositories: number }>> {
+  const rows = await db
+    .selectFrom('team')
+    .select((eb) => [
+      'team.id',
+      eb
+        .selectFrom('team_member')
+        .select((inner) => inner.fn.countAll<number>().as('count'))
+        .whereRef('team_member.team_id', '=', 'team.id')
+        .as('members'),
+      eb
+        .selectFrom('repository_permission')
+        .select((inner) => inner.fn.countAll<number>().as('count'))
+        .whereRef('repository_permission.team_id', '=', 'team.id')
+        .as('repositories'),
+    ])
+    .where('team.organization_id', '=', organizationId)
+    .execute()
+  return new Map(rows.map((row) => [row.id, { members: row.members ?? 0, repositories: row.repositories ?? 0 }]))
+}
+
+/** Whether any user that is not disabled is in a team with the role *admin*. */
+export async function hasAdministrator(db: Db, organizationId: number): Promise<boolean> {
+  const row = await db
+    .selectFrom('team')
+    .innerJoin('team_member', 'team_member.team_id', 'team.id')
+    .innerJoin('account', 'account.id', 'team_member.account_id')
+    .select('account.id')
+    .where('team.organization_id', '=', organizationId)
+    .where('team.role', '=', 'admin')
+    .where('account.kind', '=', 'user')
+    .where('account.is_enabled', '=', 1)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
 /** In the order of their names. */
 export async function listTeams(db: Db, organizationId: number): Promise<Team[]> {
   const rows = await db

@@ -36,6 +36,10 @@ export const ACCESS_CASES: readonly MetadataCase[] = [
         isSuperuser: true,
         isEnabled: true,
         createdAtMs: NOW_MS,
+        kind: 'user',
+        ownerOrganizationId: undefined,
+        ownerAccountId: undefined,
+        tokenSha256: undefined,
       })
       assert.deepEqual(await findAccount(db, username), account)
       assert.deepEqual(await findAccountById(db, account.id), account)

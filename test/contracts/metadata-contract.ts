@@ -7,6 +7,7 @@ import { BLOB_CASES } from './metadata-blob-cases.ts'
 import type { MetadataCase } from './metadata-case.ts'
 import { MANIFEST_CASES } from './metadata-manifest-cases.ts'
 import { ORGANIZATION_CASES } from './metadata-organization-cases.ts'
+import { PEOPLE_CASES } from './metadata-people-cases.ts'
 import { PROCESS_CASES } from './metadata-process-cases.ts'
 import { QUOTA_CASES } from './metadata-quota-cases.ts'
 import { SPACE_CASES } from './metadata-space-cases.ts'
@@ -28,6 +29,7 @@ const SHARED_CASES: readonly MetadataCase[] = [
   ...BLOB_CASES,
   ...SPACE_CASES,
   ...ACCESS_CASES,
+  ...PEOPLE_CASES,
   ...QUOTA_CASES,
   ...VERIFICATION_CASES,
 ]

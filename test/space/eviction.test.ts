@@ -1,4 +1,4 @@
-/** DESIGN part 5: what an eviction does and does not do, between organizations, over the whole store, and with quotas off. */
+/** DESIGN part 5: what an eviction does and does not do, also between organizations and over the whole store. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { blobsOf, type FakeManifest, image } from '../fakes/content.ts'

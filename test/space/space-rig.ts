@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import Sqlite from 'better-sqlite3'
 import { SECOND_MS } from '../../src/base/units.ts'
 import { blobsOf, type FakeManifest } from '../fakes/content.ts'
@@ -15,13 +16,16 @@ import { type Entrepot, startEntrepot } from '../pull-through/start-entrepot.ts'
 /** After so long a reservation is no longer young, and one pull is later than another. */
 const apartMs = 11 * SECOND_MS
 const minuteMs = 60 * SECOND_MS
+const askEveryMs = 20
 
 /** A blob of this size is given in part before it has been verified. */
 export const HELD_BYTES = 300_000
 
 /** Background completion would fetch what a test has not asked for. */
 export async function startRig(settings: Readonly<Record<string, unknown>> = {}): Promise<SpaceRig> {
-  return new SpaceRig(await startEntrepot({ FEATURE_PROXY_CACHE_BLOB_DOWNLOAD: false, ...settings }))
+  return new SpaceRig(
+    await startEntrepot({ FEATURE_PROXY_CACHE_BLOB_DOWNLOAD: false, GARBAGE_COLLECTION_FREQUENCY: 1, ...settings }),
+  )
 }
 
 export class SpaceRig {
@@ -197,6 +201,14 @@ export class SpaceRig {
     await eventually(async () =>
       assert.ok((await this.entrepot.metric('entrepot_collector_runs_total{result="done"}')) >= 1),
     )
+  }
+
+  /** The same without a restart, as it happens beside running pulls. */
+  async runInPlace(): Promise<void> {
+    const name = 'entrepot_collector_runs_total{result="done"}'
+    // One run may have begun before the clock was set.
+    const wanted = (await this.entrepot.metric(name)) + 2
+    while ((await this.entrepot.metric(name)) < wanted) await delay(askEveryMs)
   }
 
   /** So much time passes, in which the collector runs as it would: a jump holds it for an hour of the clock. */

@@ -19,7 +19,8 @@ export type LedgerCorrection = {
 
 /**
  * Set the ledger and the charge to what `recountUsage` counts; undefined when the organization is gone. A blob whose
- * row is gone stays charged only if an open reservation waits for it. Idempotent.
+ * row is gone stays charged only if an open reservation waits for it; one that is not charged is admitted when it is
+ * asked for. Idempotent.
  */
 export async function correctLedger(
   tx: Db,
@@ -44,21 +45,13 @@ export async function correctLedger(
       where organization_id = ${id} and kind = 'blob' and stored_at is not null
       and size_bytes <> (select size_bytes from blob where blob.digest = ledger.digest)
   `.execute(tx)
-  const missing = await sql`
-    insert into ledger (organization_id, kind, digest, size_bytes, stored_at)
-      select ${id}, 'blob', manifest_blob.digest, max(manifest_blob.size_bytes), null
-      from reservation join manifest_blob on manifest_blob.manifest_id = reservation.manifest_id
-      where reservation.organization_id = ${id} and manifest_blob.has_urls = 0 and not exists
-        (select 1 from ledger where organization_id = ${id} and kind = 'blob' and digest = manifest_blob.digest)
-      group by manifest_blob.digest
-  `.execute(tx)
   await sql`
     update usage set charge_bytes =
       (select coalesce(sum(size_bytes), 0) from ledger where organization_id = ${id})
       where organization_id = ${id}
   `.execute(tx)
   const garbage = await abandonBlobs(tx, superfluous.rows.map(digestOf), nowMs)
-  const changed = manifests + rowsOf(lost) + superfluous.rows.length + rowsOf(sizes) + rowsOf(missing)
+  const changed = manifests + rowsOf(lost) + superfluous.rows.length + rowsOf(sizes)
   return { before, rows: changed, garbage }
 }
 

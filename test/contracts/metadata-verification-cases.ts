@@ -73,7 +73,7 @@ export const VERIFICATION_CASES: readonly MetadataCase[] = [
       await db
         .deleteFrom('ledger')
         .where('organization_id', '=', organizationId)
-        .where('digest', 'in', [image.digest, image.config])
+        .where('digest', '=', image.digest)
         .execute()
       const extra = freshDigest()
       await db.insertInto('blob').values({ digest: extra, size_bytes: 5, stored_at: 1 }).execute()
@@ -81,7 +81,7 @@ export const VERIFICATION_CASES: readonly MetadataCase[] = [
       await db.insertInto('ledger').values(row).execute()
       const fields = { organizationId, nowMs: NOW_MS }
       const corrected = await metadata.transaction((tx) => correctLedger(tx, fields))
-      assert.equal(corrected?.rows, 4)
+      assert.equal(corrected?.rows, 3)
       assert.deepEqual(corrected.garbage, [extra])
       assert.deepEqual(await recountUsage(db, organizationId), right)
       assert.equal((await metadata.transaction((tx) => correctLedger(tx, fields)))?.rows, 0)

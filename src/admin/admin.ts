@@ -17,6 +17,7 @@ import { RegistrySize } from './registry-size.ts'
 import { type JwtRegistryTokens, openRegistryTokens } from './registry-tokens.ts'
 import { Rights } from './rights.ts'
 import { RightsEpoch } from './rights-epoch.ts'
+import { RobotTokens } from './robot-tokens.ts'
 import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
 import { Tags } from './tags.ts'
 import { UserQuotas } from './user-quotas.ts'
@@ -50,7 +51,8 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
   const directory = new AccountDirectory(context)
   const accessTokens = new AccessTokens(context, directory)
   const passwords = new Passwords(context.clock)
-  const credentials = new Credentials(context, directory, accessTokens, passwords)
+  const robotTokens = new RobotTokens(context, directory)
+  const credentials = new Credentials(context, directory, accessTokens, passwords, robotTokens)
   const rights = new Rights(context)
   const registryTokens = await openRegistryTokens(context)
   const organizations = new Organizations(context, rights)

@@ -1,6 +1,7 @@
 /** An `Authorization` header of `/v2` to an identity: Basic with a password or token, Bearer with a registry token. */
 import { BoundedMap } from '../base/bounded-map.ts'
 import { RegistryError } from '../errors.ts'
+import type { Account } from '../metadata/accounts.ts'
 import type { AccountDirectory } from './account-directory.ts'
 import { parseAuthorization } from './authorization-header.ts'
 import { type Credentials, CredentialsError, type SignedIn } from './credentials.ts'
@@ -34,7 +35,8 @@ export class RegistryAuthenticator implements Authenticator {
       if (verified.expiresAtMs <= this.#context.clock()) return undefined
       const { principal } = verified
       if (principal.kind === 'anonymous') return verified
-      return this.#accounts.recallById(principal.accountId)?.username === principal.username ? verified : undefined
+      const account = this.#accounts.recallById(principal.accountId)
+      return account !== undefined && this.#isOf(account, verified) ? verified : undefined
     }
     // Only Basic is worth reading again: a registry token that is not remembered must be verified.
     if (header.charCodeAt(1) !== 0x61 /* a */) return undefined
@@ -77,25 +79,29 @@ export class RegistryAuthenticator implements Authenticator {
 
   async #authenticateBearer(header: string, token: string): Promise<Identity> {
     const verified = this.#verified.get(header) ?? (await this.#tokens.verify(token))
-    if (
-      verified === undefined ||
-      verified.expiresAtMs <= this.#context.clock() ||
-      !(await this.#isLive(verified.principal))
-    ) {
+    if (verified === undefined || verified.expiresAtMs <= this.#context.clock() || !(await this.#isLive(verified))) {
       throw new RegistryError('UNAUTHORIZED', { message: 'the token is not valid, or no longer' })
     }
     this.#verified.set(header, verified)
     return verified
   }
 
-  async #isLive(principal: Principal): Promise<boolean> {
+  async #isLive(verified: VerifiedToken): Promise<boolean> {
+    const { principal } = verified
     if (principal.kind === 'anonymous') return true
-    return (await this.#accounts.findById(principal.accountId))?.username === principal.username
+    const account = await this.#accounts.findById(principal.accountId)
+    return account !== undefined && this.#isOf(account, verified)
+  }
+
+  /** Whether the account is still the token's, and what the token was made with still its credential. */
+  #isOf(account: Account, { principal, credential }: VerifiedToken): boolean {
+    if (principal.kind === 'anonymous' || account.username !== principal.username) return false
+    return this.#credentials.isLive(account, credential)
   }
 }
 
 /** A token that may not pull is somebody, with nothing. */
-function toIdentity({ account, scopes }: SignedIn): Identity {
+function toIdentity({ account, scopes, credential }: SignedIn): Identity {
   const principal: Principal = { kind: 'account', accountId: account.id, username: account.username }
-  return { principal, grants: scopesGive(scopes, 'pull') ? undefined : NOTHING }
+  return { principal, grants: scopesGive(scopes, 'pull') ? undefined : NOTHING, credential }
 }

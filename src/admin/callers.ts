@@ -21,7 +21,9 @@ export class Callers {
         authorization.scheme === 'basic'
           ? await this.#credentials.verify(authorization.username, authorization.secret, address)
           : await this.#credentials.verifyToken(authorization.token, address)
-      return { kind: 'account', ...signedIn }
+      // A robot's token is a password of the registry only.
+      if (signedIn.account.kind === 'robot') throw new CredentialsError('wrong')
+      return { kind: 'account', account: signedIn.account, scopes: signedIn.scopes }
     } catch (error) {
       if (!(error instanceof CredentialsError)) throw error
       const { message, retryAfterSeconds } = error

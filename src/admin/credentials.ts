@@ -3,6 +3,7 @@ import type { Account } from '../metadata/accounts.ts'
 import type { AccessTokens } from './access-tokens.ts'
 import type { AccountDirectory } from './account-directory.ts'
 import { type Passwords, PasswordsBusyError } from './passwords.ts'
+import { credentialOfRobot, type RobotTokens } from './robot-tokens.ts'
 import type { Scope } from './scopes.ts'
 import type { AdminContext } from './settings.ts'
 import { networkOf, SignInLimit } from './sign-in-limit.ts'
@@ -12,7 +13,12 @@ const OAUTH_TOKEN_USERNAME = '$oauthtoken'
 const busyWaitMs = 1000
 
 /** Whose credentials they are, and what they are limited to (undefined: a password, not limited). */
-export type SignedIn = { account: Account; scopes: ReadonlySet<Scope> | undefined }
+export type SignedIn = {
+  account: Account
+  scopes: ReadonlySet<Scope> | undefined
+  /** Which credential it was, when registry tokens made with it must end with it: `kind:id`. */
+  credential?: string
+}
 
 /** Why nobody is signed in. `wrong` is the same for a name that does not exist. */
 export class CredentialsError extends Error {
@@ -36,19 +42,28 @@ export class Credentials {
   readonly #accounts: AccountDirectory
   readonly #tokens: AccessTokens
   readonly #passwords: Passwords
+  readonly #robots: RobotTokens
   readonly #limit: SignInLimit
 
-  constructor(context: AdminContext, accounts: AccountDirectory, tokens: AccessTokens, passwords: Passwords) {
+  constructor(
+    context: AdminContext,
+    accounts: AccountDirectory,
+    tokens: AccessTokens,
+    passwords: Passwords,
+    robots: RobotTokens,
+  ) {
     this.#context = context
     this.#accounts = accounts
     this.#tokens = tokens
     this.#passwords = passwords
+    this.#robots = robots
     this.#limit = new SignInLimit(context.clock)
   }
 
   /** Without waiting, for what was verified a short while ago and is still good. */
   recall(username: string, secret: string): SignedIn | undefined {
     if (username === OAUTH_TOKEN_USERNAME) return this.#tokens.recall(secret)
+    if (username.includes('+')) return toSignedInRobot(this.#robots.recall(username, secret))
     const account = this.#accounts.recall(username)
     if (account === undefined || !this.#passwords.recall(account.passwordHash, secret)) return undefined
     return { account, scopes: undefined }
@@ -57,6 +72,7 @@ export class Credentials {
   /** Errors: CredentialsError. */
   async verify(username: string, secret: string, address: string): Promise<SignedIn> {
     if (username === OAUTH_TOKEN_USERNAME) return this.verifyToken(secret, address)
+    if (username.includes('+')) return this.#verifyRobot(username, secret, address)
     const account = await this.#accounts.find(username)
     if (account !== undefined && this.#passwords.recall(account.passwordHash, secret)) {
       return { account, scopes: undefined }
@@ -77,6 +93,18 @@ export class Credentials {
     return bearer
   }
 
+  /** Whether registry tokens that were made with this credential of the account are still good. */
+  isLive(account: Account, credential: string | undefined): boolean {
+    return account.kind === 'robot' ? credential === credentialOfRobot(account) : credential === undefined
+  }
+
+  /** Errors: CredentialsError. As `verifyToken`. */
+  async #verifyRobot(username: string, secret: string, address: string): Promise<SignedIn> {
+    const signedIn = toSignedInRobot(await this.#robots.find(username, secret))
+    if (signedIn === undefined) throw this.#refuse('wrong', address, username)
+    return signedIn
+  }
+
   async #isPassword(account: Account | undefined, username: string, secret: string, address: string): Promise<boolean> {
     try {
       return await this.#passwords.verify(account?.passwordHash, secret, networkOf(address))
@@ -93,4 +121,8 @@ export class Credentials {
     this.#context.report('sign_in_failed', { reason, address, username: known })
     return new CredentialsError(reason, waitMs)
   }
+}
+
+function toSignedInRobot(account: Account | undefined): SignedIn | undefined {
+  return account && { account, scopes: undefined, credential: credentialOfRobot(account) }
 }

@@ -50,11 +50,22 @@ export async function lockFound(tx: Db, { organization, repository }: FoundRepos
 }
 
 async function find(db: Db, organization: Organization, name: RepositoryName): Promise<Repository> {
+  const repository = await findStoredRepository(db, organization, name)
+  if (repository === undefined) throw notFound('repository')
+  return repository
+}
+
+/** Whichever way it is named; undefined when nothing of it is kept. */
+export async function findStoredRepository(
+  db: Db,
+  organization: Organization,
+  name: RepositoryName,
+): Promise<Repository | undefined> {
   for (const stored of await storedNames(db, organization, name)) {
     const repository = await findRepository(db, organization.id, organization.generation, stored)
     if (repository !== undefined) return repository
   }
-  throw notFound('repository')
+  return undefined
 }
 
 /** Docker Hub's official images are stored as `library/…`, whichever way they are named. */

@@ -9,6 +9,8 @@ export type Identity = {
    * What a registry token grants: repository name (with the organization) to actions. Undefined: not limited (Basic).
    */
   grants: ReadonlyMap<string, readonly string[]> | undefined
+  /** `kind:id` of the credential, when registry tokens that are made with it must end with it. */
+  credential?: string | undefined
 }
 
 /** Turns an `Authorization` header into an identity: Basic with a password or token, Bearer with a registry token. */
@@ -24,9 +26,12 @@ export interface Authenticator {
  */
 export interface PullPermission {
   /** Without waiting; undefined when it is not known yet. */
-  recall(principal: Principal, organization: string): boolean | undefined
-  /** False also for an organization that does not exist. */
-  canPull(principal: Principal, organization: string): Promise<boolean>
+  recall(principal: Principal, organization: string, repository?: string): boolean | undefined
+  /**
+   * From the whole organization, or from that repository of it (without the organization). False also for an
+   * organization that does not exist.
+   */
+  canPull(principal: Principal, organization: string, repository?: string): Promise<boolean>
 }
 
 /** One `scope` of the Docker token protocol, and the token that is given for those that were granted. */
@@ -34,5 +39,5 @@ export type TokenScope = { type: string; name: string; actions: readonly string[
 export type IssuedToken = { token: string; expiresInSeconds: number; issuedAtMs: number }
 
 export interface RegistryTokens {
-  issue(principal: Principal, granted: readonly TokenScope[]): Promise<IssuedToken>
+  issue(principal: Principal, granted: readonly TokenScope[], credential?: string): Promise<IssuedToken>
 }

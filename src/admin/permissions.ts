@@ -1,8 +1,11 @@
 /** Who may pull, asked by `/v2` and the token service alike. */
 
-import { findOrganization } from '../metadata/organizations.ts'
-import { isOrganizationName } from '../oci/repository-name.ts'
+import type { Account } from '../metadata/accounts.ts'
+import { findOrganization, type Organization } from '../metadata/organizations.ts'
+import { findRepositoryRoles } from '../metadata/repository-permissions.ts'
+import { isOrganizationName, parseRepositoryName } from '../oci/repository-name.ts'
 import type { AccountDirectory } from './account-directory.ts'
+import { findStoredRepository } from './found-repository.ts'
 import type { Principal, PullPermission } from './identity.ts'
 import type { Rights } from './rights.ts'
 import { EpochMemory } from './rights-epoch.ts'
@@ -15,36 +18,70 @@ export class OrganizationPullPermission implements PullPermission {
   readonly #accounts: AccountDirectory
   readonly #rights: Rights
   readonly #known: EpochMemory<boolean>
+  /** Of those who may not pull from the whole organization. */
+  readonly #repositories: EpochMemory<boolean>
 
   constructor(context: AdminContext, accounts: AccountDirectory, rights: Rights) {
     this.#context = context
     this.#accounts = accounts
     this.#rights = rights
     this.#known = new EpochMemory(context.epoch, permissionsRememberedMax)
+    this.#repositories = new EpochMemory(context.epoch, permissionsRememberedMax)
   }
 
-  recall(principal: Principal, organization: string): boolean | undefined {
-    return this.#known.find(keyOf(principal, organization))
+  recall(principal: Principal, organization: string, repository?: string): boolean | undefined {
+    const key = keyOf(principal, organization)
+    const isOpen = this.#known.find(key)
+    // Most may pull everything or nothing of an organization: only the rest asks about the repository.
+    return isOpen !== false || repository === undefined ? isOpen : this.#repositories.find(`${key}/${repository}`)
   }
 
   /**
    * An organization that exists opens to everyone when it allows anonymous pulls, else to the members of its teams and
-   * to superusers with full access. Source: DESIGN part 6.
+   * to superusers with full access; a repository of it also to those who have a permission there, by themselves or by
+   * a team, and when it is public to every account, and to everyone with FEATURE_ANONYMOUS_ACCESS. A robot is a member
+   * when it is in a team. Source: DESIGN part 6; Quay for public repositories.
    */
-  async canPull(principal: Principal, organization: string): Promise<boolean> {
+  async canPull(principal: Principal, organization: string, repository?: string): Promise<boolean> {
     if (!isOrganizationName(organization)) return false
-    return this.#known.get(keyOf(principal, organization), () => this.#judge(principal, organization))
+    const key = keyOf(principal, organization)
+    if (await this.#known.get(key, () => this.#judge(principal, organization))) return true
+    if (repository === undefined) return false
+    const judge = () => this.#judgeRepository(principal, organization, repository)
+    return this.#repositories.get(`${key}/${repository}`, judge)
   }
 
   async #judge(principal: Principal, name: string): Promise<boolean> {
-    const account = principal.kind === 'account' ? await this.#accounts.findById(principal.accountId) : undefined
-    if (principal.kind === 'account' && account?.username !== principal.username) return false
-    const organization = await findOrganization(this.#context.metadata.db, name)
-    if (organization === undefined) return false
+    const asked = await this.#find(principal, name)
+    if (asked === undefined) return false
+    const { account, organization } = asked
     if (organization.anonymousPulls && this.#context.settings.hasAnonymousAccess) return true
     if (account === undefined) return false
     if (this.#rights.readsEverything(account)) return true
     return (await this.#rights.rolesIn(organization.id, account.id)).length > 0
+  }
+
+  async #judgeRepository(principal: Principal, organizationName: string, repositoryName: string): Promise<boolean> {
+    const asked = await this.#find(principal, organizationName)
+    const name = parseRepositoryName(repositoryName)
+    if (asked === undefined || name === undefined) return false
+    const { db } = this.#context.metadata
+    const { account } = asked
+    const repository = await findStoredRepository(db, asked.organization, name)
+    if (repository === undefined) return false
+    if (repository.isPublic && (account !== undefined || this.#context.settings.hasAnonymousAccess)) return true
+    return account !== undefined && (await findRepositoryRoles(db, repository.id, account.id)).length > 0
+  }
+
+  /** Who asks (undefined: nobody) about which organization; undefined when one of both is not there any more. */
+  async #find(
+    principal: Principal,
+    name: string,
+  ): Promise<{ account: Account | undefined; organization: Organization } | undefined> {
+    const account = principal.kind === 'account' ? await this.#accounts.findById(principal.accountId) : undefined
+    if (principal.kind === 'account' && account?.username !== principal.username) return undefined
+    const organization = await findOrganization(this.#context.metadata.db, name)
+    return organization && { account, organization }
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Registry tokens: what `/v2/auth` gives and `/v2` takes, a JWT signed with HS256.
- * Claims: Docker's "Token Authentication Implementation" (iss, aud, sub, exp, nbf, iat, jti, access), and `account_id`.
+ * Claims: Docker's "Token Authentication Implementation" (iss, aud, sub, exp, nbf, iat, jti, access), `account_id`, and
+ * `credential`: with which of the account's it was made, when it must end with that.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { errors, jwtVerify, SignJWT } from 'jose'
@@ -20,6 +21,7 @@ export type VerifiedToken = {
   principal: Principal
   grants: ReadonlyMap<string, readonly string[]>
   expiresAtMs: number
+  credential: string | undefined
 }
 
 /** Where the grants of a registry token keep the right to the catalog: a colon, so no repository is called that. */
@@ -29,6 +31,7 @@ const CLAIMS = z.object({
   sub: z.string(),
   exp: z.number().int(),
   account_id: z.number().int().positive().optional(),
+  credential: z.string().optional(),
   access: z.array(z.object({ type: z.string(), name: z.string(), actions: z.array(z.string()) })),
 })
 
@@ -44,11 +47,13 @@ export class JwtRegistryTokens implements RegistryTokens {
   async issue(
     principal: Principal,
     granted: readonly TokenScope[],
+    credential?: string,
   ): Promise<{ token: string; expiresInSeconds: number; issuedAtMs: number }> {
     const { serverHostname, registryTokenSeconds } = this.#context.settings
     const issuedAtSeconds = Math.floor(this.#context.clock() / SECOND_MS)
     const account = principal.kind === 'account' ? { account_id: principal.accountId } : {}
-    const token = await new SignJWT({ access: granted, ...account })
+    const made = credential === undefined ? {} : { credential }
+    const token = await new SignJWT({ access: granted, ...account, ...made })
       .setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' })
       .setIssuer(serverHostname)
       .setAudience(serverHostname)
@@ -67,7 +72,12 @@ export class JwtRegistryTokens implements RegistryTokens {
     const claims = await this.#readClaims(token, nowMs)
     // jose's tolerance would also prolong the token.
     if (claims === undefined || claims.exp * SECOND_MS <= nowMs) return undefined
-    return { principal: toPrincipal(claims), grants: toGrants(claims.access), expiresAtMs: claims.exp * SECOND_MS }
+    return {
+      principal: toPrincipal(claims),
+      grants: toGrants(claims.access),
+      expiresAtMs: claims.exp * SECOND_MS,
+      credential: claims.credential,
+    }
   }
 
   async #readClaims(token: string, nowMs: number): Promise<z.infer<typeof CLAIMS> | undefined> {

@@ -28,12 +28,12 @@ export class Rights {
 
   /** Marked (the first user), or listed in SUPER_USERS. */
   isSuperuser(account: Account): boolean {
-    return account.isSuperuser || this.#superUsers.has(account.username)
+    return account.kind === 'user' && (account.isSuperuser || this.#superUsers.has(account.username))
   }
 
   /** Listed in GLOBAL_READONLY_SUPER_USERS: reads everything, changes nothing. */
   isReader(account: Account): boolean {
-    return this.#readers.has(account.username)
+    return account.kind === 'user' && this.#readers.has(account.username)
   }
 
   /** Whether everything is open to this account, to read. */

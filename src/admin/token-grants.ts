@@ -37,8 +37,10 @@ export async function grantScopes(
     if (type !== 'repository' || !(actions.includes('pull') || actions.includes('*'))) continue
     const slash = name.indexOf('/')
     const organization = name.slice(0, Math.max(0, slash))
-    if (!isOrganizationName(organization) || parseRepositoryName(name.slice(slash + 1)) === undefined) continue
-    if (await permission.canPull(identity.principal, organization)) granted.push({ type, name, actions: ['pull'] })
+    const repository = parseRepositoryName(name.slice(slash + 1))
+    if (!isOrganizationName(organization) || repository === undefined) continue
+    if (await permission.canPull(identity.principal, organization, repository))
+      granted.push({ type, name, actions: ['pull'] })
   }
   return granted
 }

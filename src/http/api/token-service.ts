@@ -77,7 +77,7 @@ async function authenticateForm(admin: Admin, request: FastifyRequest): Promise<
 
 async function sendToken(admin: Admin, reply: FastifyReply, { identity, scopes }: Demand): Promise<FastifyReply> {
   const granted = await grantScopes(identity, scopes, admin.permission)
-  const issued = await admin.registryTokens.issue(identity.principal, granted)
+  const issued = await admin.registryTokens.issue(identity.principal, granted, identity.credential)
   return reply.header('Cache-Control', 'no-store').send({
     token: issued.token,
     access_token: issued.token,

@@ -31,7 +31,7 @@ export async function openRepository(
   exchange.challenge.scope = `repository:${repository}:pull`
   const { principal, grants } = await authenticate(deps, exchange)
   const isAnonymous = principal.kind === 'anonymous'
-  if (!(await deps.permission.canPull(principal, resolved.organization))) {
+  if (!(await deps.permission.canPull(principal, resolved.organization, resolved.name))) {
     if (isAnonymous) throw new RegistryError('UNAUTHORIZED')
     throw new RegistryError('DENIED', {
       message: `the organization ${resolved.organization} does not exist, or you may not pull from it`,

@@ -55,7 +55,7 @@ export function makeAnswerHot(deps: RegistryDeps): AnswerHot {
     const identity = authorization === undefined ? ANONYMOUS : authenticator.recall(authorization)
     if (identity === undefined) return false
     const { principal, grants } = identity
-    if (permission.recall(principal, target.organization) !== true) return false
+    if (permission.recall(principal, target.organization, target.name) !== true) return false
     if (grants !== undefined && grants.get(target.repository)?.includes('pull') !== true) return false
     const hot = directory.recallManifest(target.organization, target.name, target.reference)
     if (hot === undefined || !isAccepted(hot, target, headers.accept)) return false

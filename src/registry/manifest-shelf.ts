@@ -1,10 +1,11 @@
 /** The manifests, tags and repositories that one organization holds: memory first, then the database. */
 import type { Clock } from '../base/clock.ts'
 import { RegistryError } from '../errors.ts'
+import { lockUsage } from '../metadata/ledger.ts'
 import { findManifest } from '../metadata/manifests.ts'
 import type { Metadata } from '../metadata/open.ts'
 import { findRepository, setRepositoryDenied } from '../metadata/repositories.ts'
-import { confirmTag, findTag, type StoredTag } from '../metadata/tags.ts'
+import { confirmTag, findTag, pointTag, type StoredTag } from '../metadata/tags.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { ParsedManifest } from '../oci/manifest.ts'
 import { parseTag, type Tag } from '../oci/reference.ts'
@@ -152,6 +153,29 @@ export class ManifestShelf {
     )
     if (kept === undefined) return holdManifest(manifest, undefined, nowMs)
     return this.#remember(repository, manifest, kept)
+  }
+
+  /** Let tags name a manifest that is held, because the upstream says so; not if it has just gone. */
+  async point(repository: NamedRepository, digest: Digest, tags: readonly Tag[]): Promise<void> {
+    const { metadata, memory } = this.#deps
+    const repositoryId = repository.held?.id
+    if (repositoryId === undefined) return
+    const nowMs = this.#deps.clock()
+    const pointed = { repositoryId, digest, nowMs, expiresAtMs: renewedExpiry(this.#view.policy, nowMs) }
+    const rows = await this.#bestEffort('tag_not_stored', () =>
+      metadata.transaction(async (tx) => {
+        const usage = await lockUsage(tx, this.#view.id)
+        const isHeld = (await findManifest(tx, repositoryId, digest)) !== undefined
+        if (usage?.generation !== this.#view.generation || !isHeld) return []
+        const begun: StoredTag[] = []
+        for (const name of tags) begun.push(await pointTag(tx, { ...pointed, name }))
+        return begun
+      }),
+    )
+    for (const row of rows ?? []) {
+      const tag = parseTag(row.name)
+      if (tag !== undefined) memory.setTag(repositoryId, tag, toHeldTag(row))
+    }
   }
 
   /** Note once that the upstream refuses the repository, or that it no longer does. */

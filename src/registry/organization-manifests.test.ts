@@ -185,6 +185,29 @@ test('a digest by HEAD stores nothing, and its GET stores manifest and tag', asy
   assert.ok(await findTag(metadata.db, repository?.id ?? 0, 'latest'))
 })
 
+test('a tag whose digest is held already is there after the HEAD and GET of docker and containerd', async (t) => {
+  const { upstream, get, head, metadata, manifests, view } = await open(t)
+  const [first, second] = [emptyImage('one'), emptyImage('two')]
+  upstream.put('app', '1.0', first)
+  upstream.put('app', 'latest', second)
+  await get('1.0')
+  await get('latest')
+  for (const tag of ['latest', 'stable']) {
+    upstream.put('app', tag, first)
+    await head(tag)
+  }
+  const reference = { kind: 'digest', digest: first.descriptor.digest } as const
+  assert.equal(manifests.recall('app', reference), undefined, 'the hot path does not pass over the tags')
+  upstream.transcript.length = 0
+  await get(first.descriptor.digest)
+  assert.deepEqual(upstream.transcript, [])
+  const repository = await findRepository(metadata.db, view.id, view.generation, 'app')
+  for (const tag of ['1.0', 'latest', 'stable']) {
+    assert.equal((await findTag(metadata.db, repository?.id ?? 0, tag))?.digest, first.descriptor.digest, tag)
+  }
+  assert.ok(manifests.recall('app', reference))
+})
+
 test('a digest that is held costs no request, and one asked for alone is a by-digest image', async (t) => {
   const { upstream, get, metadata, view } = await open(t)
   const child = emptyImage('child')

@@ -106,7 +106,10 @@ export class OrganizationManifests {
 
   async #getByDigest(repository: NamedRepository, digest: Digest): Promise<ServedManifest> {
     const held = await this.#findByDigest(repository, digest)
-    if (held !== undefined) return held
+    if (held !== undefined) {
+      await this.#questions?.pointChecked(repository, digest)
+      return held
+    }
     const startedMs = monotonicMs()
     const answer = await this.#ask().askDigest(repository, digest)
     if (answer.kind === 'failed') throw answer.error
@@ -243,6 +246,7 @@ export class OrganizationManifests {
       return undefined
     }
     if (reference.kind === 'digest') {
+      if (this.#questions?.isChecked(stored, reference.digest) === true) return undefined
       const manifest = memory.findManifest(repository.id, reference.digest)
       return manifest && { repositoryId: repository.id, manifest, tag: undefined, confirmedAtMs: manifest.storedAtMs }
     }

@@ -95,16 +95,31 @@ export class UpstreamManifests {
     const key = `${repository.names.upstream}@${digest}`
     return this.#digestQuestions.run(key, () =>
       this.#answer(repository, { kind: 'digest', digest }, async (signal) => {
-        const check = this.#checks.find(key, this.#clock())
+        const checkKey = checkKeyOf(repository.names.stored, digest)
+        const check = this.#checks.find(checkKey, this.#clock())
         const { manifest, parsed } =
           check?.manifest === undefined
             ? await this.#fetch(repository, { kind: 'digest', digest }, signal)
             : this.#parse(check.manifest, repository)
         const kept = await this.#shelf.keep(repository, manifest, parsed, check?.tags ?? [])
-        this.#checks.delete(key)
+        this.#checks.delete(checkKey)
         return { kind: 'found', manifest: kept }
       }),
     )
+  }
+
+  /** Whether HEADs by tag have learnt this digest: its GET brings the tags. `stored` is the repository's name here. */
+  isChecked(stored: string, digest: Digest): boolean {
+    return this.#checks.find(checkKeyOf(stored, digest), this.#clock()) !== undefined
+  }
+
+  /** The manifest is held already, under other tags: those of HEADs that have learnt its digest come to name it too. */
+  async pointChecked(repository: NamedRepository, digest: Digest): Promise<void> {
+    const key = checkKeyOf(repository.names.stored, digest)
+    const check = this.#checks.find(key, this.#clock())
+    if (check === undefined) return
+    await this.#shelf.point(repository, digest, check.tags)
+    this.#checks.delete(key)
   }
 
   /** HEAD a digest that is not held: nothing is stored. Never rejects. */
@@ -233,7 +248,7 @@ export class UpstreamManifests {
   }
 
   #rememberCheck(repository: NamedRepository, tag: Tag, digest: Digest, manifest: Manifest | undefined): void {
-    const key = `${repository.names.upstream}@${digest}`
+    const key = checkKeyOf(repository.names.stored, digest)
     const nowMs = this.#clock()
     const before = this.#checks.find(key, nowMs)
     const tags = [...new Set([...(before?.tags ?? []), tag])].slice(-QUESTION_LIMITS.tagsPerCheckMax)
@@ -248,6 +263,10 @@ function failureOf(error: unknown): Failed['failure'] {
 
 function absenceKey(repository: NamedRepository, reference: Reference): string {
   return `${repository.names.upstream} ${formatReference(reference)}`
+}
+
+function checkKeyOf(stored: string, digest: Digest): string {
+  return `${stored}@${digest}`
 }
 
 function isNotFound(error: unknown): boolean {

@@ -27,6 +27,7 @@ export const WIRING: readonly string[] = [
   'observation',
   'cache-space',
   'collection',
+  'rotate-secrets',
 ]
 
 /** The parts whose classes are values or errors, made by anyone; those of other parts are wired in `app.ts` only. */

@@ -7,11 +7,15 @@ import { type Admin, createAdmin } from './admin/admin.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { openFileClock } from './base/file-clock.ts'
 import { everyMs, type Timer } from './base/timers.ts'
+import { MINUTE_MS, SECOND_MS } from './base/units.ts'
 import { assembleCache, type Cache, type CacheLimits } from './cache.ts'
 import { assembleCollection, type Collection } from './collection.ts'
+import { clientConfigOf } from './config/client-config.ts'
 import type { Config } from './config/load.ts'
 import { type Foundations, openFoundations } from './foundations.ts'
+import { registerClientConfig } from './http/api/client-config-routes.ts'
 import { API_SERVER_OPTIONS, registerApi } from './http/api/register-api.ts'
+import { registerCsrfToken } from './http/api/session-routes.ts'
 import { registerTokenService } from './http/api/token-service.ts'
 import { makeClientOrigin } from './http/client-origin.ts'
 import { registerHealth } from './http/health.ts'
@@ -19,6 +23,7 @@ import { startMetricsServer } from './http/metrics-server.ts'
 import { createRegistryHandler } from './http/registry/registry-handler.ts'
 import { type RunningServer, startServer } from './http/server.ts'
 import { type Observation, openObservation } from './observation.ts'
+import { resumeRotation } from './rotate-secrets.ts'
 import { JOB_LIMITS } from './workers/collector-jobs.ts'
 import { LEASE_LIMITS } from './workers/serving-lease.ts'
 
@@ -70,6 +75,7 @@ async function open(
   opened.push(() => collection.stop())
   const setupToken = randomBytes(32).toString('base64url')
   const admin = await assembleAdmin(config, foundations, cache, collection, clock, observation, setupToken)
+  opened.push(() => admin.flush())
   const metricsServer = await startMetricsServer({
     host: config.metricsHost,
     port: config.metricsPort,
@@ -78,10 +84,11 @@ async function open(
   })
   opened.push(() => metricsServer.close())
   addGauges(observation, foundations, cache)
-  const server = await openServer(config, foundations, cache, admin, clock, observation, opened)
+  const server = await openServer(config, version, foundations, cache, admin, clock, observation, opened)
   cache.start()
   collection.start()
-  for (const timer of startWorkers(foundations, collection, observation)) opened.push(() => timer.cancel())
+  opened.push(await resumeRotation(foundations, config, report))
+  for (const timer of startWorkers(foundations, admin, collection, observation)) opened.push(() => timer.cancel())
   opened.push(() => server.close(config.shutdownGraceMs))
   return {
     url: server.url,
@@ -93,6 +100,7 @@ async function open(
 
 async function openServer(
   config: Config,
+  version: string,
   foundations: Foundations,
   cache: Cache,
   admin: Admin,
@@ -113,6 +121,9 @@ async function openServer(
   const onInternalError = (error: unknown) => report('internal_error', { error })
   await registerTokenService(fastify, { admin, onInternalError })
   await registerApi(fastify, { admin, onInternalError })
+  registerCsrfToken(fastify, admin)
+  const isUninitialized = () => admin.accounts.isUninitialized()
+  registerClientConfig(fastify, { ...clientConfigOf(config), version, isUninitialized })
   registerHealth(fastify, {
     database: async () => (await sql`select 1`.execute(foundations.metadata.db)).rows.length === 1,
     disk_space: async () => ((await foundations.store.capacity())?.freeBytes ?? 1) > 0,
@@ -143,6 +154,12 @@ async function assembleAdmin(
       hasProxyCache: config.featureProxyCache,
       hasAnonymousAccess: config.featureAnonymousAccess,
       hasUserInitialize: config.featureUserInitialize,
+      hasUserCreation: config.featureUserCreation,
+      hasDirectLogin: config.featureDirectLogin,
+      hasAppTokens: config.featureAppSpecificTokens,
+      appTokenSeconds: config.appTokenSeconds,
+      freshLoginSeconds: config.freshLoginSeconds,
+      preferredUrlScheme: config.preferredUrlScheme,
       hasSuperusersFullAccess: config.featureSuperusersFullAccess,
       hasQuotaManagement: config.featureQuotaManagement,
       canEditQuota: config.featureEditQuota,
@@ -170,6 +187,8 @@ async function assembleAdmin(
   })
 }
 
+const ADMIN_JOB_LIMITS = { flushMs: 10 * SECOND_MS, sweepMs: 10 * MINUTE_MS } as const
+
 function addGauges({ metrics }: Observation, { store }: Foundations, cache: Cache): void {
   metrics.addGauge('entrepot_ingests_running', 'Blobs that are being received.', () => cache.ingests.running)
   metrics.addGauge('entrepot_store_free_bytes', 'Bytes that the disk of the blob store has left.', async () => {
@@ -178,8 +197,16 @@ function addGauges({ metrics }: Observation, { store }: Foundations, cache: Cach
   })
 }
 
-function startWorkers({ lease }: Foundations, collection: Collection, { report }: Observation): Timer[] {
+function startWorkers({ lease }: Foundations, admin: Admin, collection: Collection, { report }: Observation): Timer[] {
   return [
+    everyMs(ADMIN_JOB_LIMITS.flushMs, () => void admin.flush()),
+    everyMs(ADMIN_JOB_LIMITS.sweepMs, async () => {
+      try {
+        await admin.sessions.sweep()
+      } catch (error) {
+        report('session_sweep_failed', { error })
+      }
+    }),
     everyMs(JOB_LIMITS.pollMs, () => void collection.runJobs()),
     everyMs(LEASE_LIMITS.heartbeatMs, async () => {
       try {

@@ -1,12 +1,12 @@
-/** What everything stands on, opened in order: key, database, lease, store. Part of the composition root. */
+/** What everything stands on, opened in order: database, lease, key, store. Part of the composition root. */
 import { mkdir } from 'node:fs/promises'
+import { openInstallationKey } from './admin/installation-key.ts'
 import { type Clock, systemClock } from './base/clock.ts'
-import { openSecretBox, type SecretBox } from './base/secret-box.ts'
+import type { KeySource, SecretBox } from './base/secret-box.ts'
 import { delayMs } from './base/timers.ts'
 import type { BlobStore } from './blobs/blob-store.ts'
 import { openFileBlobStore } from './blobs/file-blob-store.ts'
 import type { Config } from './config/load.ts'
-import { insertInstanceValue } from './metadata/instance.ts'
 import { type Metadata, openMetadata } from './metadata/open.ts'
 import { StoreRoom } from './registry/store-room.ts'
 import { acquireServingLease, type ServingLease } from './workers/serving-lease.ts'
@@ -25,44 +25,46 @@ export type Foundations = {
  * Errors: a message for the operator when something is held by another process, belongs to another key, or is broken.
  */
 export async function openFoundations(config: Config, report: Report): Promise<Foundations> {
-  await mkdir(config.dataFolder, { recursive: true, mode: 0o700 })
-  const secretBox = await openSecretBox({ secretKey: config.databaseSecretKey, keyFile: config.secretKeyFile })
+  const { metadata, lease } = await openDatabase(config, report)
+  try {
+    const secretBox = await openInstallationKey(metadata.db, keySourceOf(config))
+    return { secretBox, metadata, lease, ...(await openStore(config, lease, report)) }
+  } catch (error) {
+    await lease.release()
+    await metadata.close()
+    throw error
+  }
+}
+
+/** The database, for this process alone. `waitMsMax`: how long another one is waited for. Errors: as above. */
+export async function openDatabase(
+  config: Config,
+  report: Report,
+  waitMsMax?: number,
+): Promise<Pick<Foundations, 'metadata' | 'lease'>> {
+  const { dataFolder } = config
+  await mkdir(dataFolder, { recursive: true, mode: 0o700 })
   const metadata = await openMetadata({
     uri: config.databaseUri,
-    dataFolder: config.dataFolder,
+    dataFolder,
     onEvent: (event, fields) => report(event, { ...fields }),
   })
   try {
-    await checkKey(metadata, secretBox)
-    const lease = await acquireServingLease({
-      metadata,
-      dataFolder: config.dataFolder,
-      clock: realTime,
-      delayMs,
-    })
-    try {
-      return { secretBox, metadata, lease, ...(await openStore(config, lease, report)) }
-    } catch (error) {
-      await lease.release()
-      throw error
-    }
+    const waiting = waitMsMax === undefined ? {} : { waitMsMax }
+    const lease = await acquireServingLease({ metadata, dataFolder, clock: realTime, delayMs, ...waiting })
+    return { metadata, lease }
   } catch (error) {
     await metadata.close()
     throw error
   }
 }
 
+export function keySourceOf(config: Config): KeySource {
+  return { secretKey: config.databaseSecretKey, keyFile: config.secretKeyFile }
+}
+
 /** Leases are compared with other processes', which have no test clock. */
 const realTime: Clock = systemClock
-
-/** The database keeps the fingerprint of the key that its secrets are sealed with: another key could open none. */
-async function checkKey(metadata: Metadata, secretBox: SecretBox): Promise<void> {
-  const known = await insertInstanceValue(metadata.db, 'secret_key_fingerprint', secretBox.fingerprint)
-  if (known === secretBox.fingerprint) return
-  throw new Error(
-    'the database was written under another key: set DATABASE_SECRET_KEY to it, or bring secret.key back from a backup',
-  )
-}
 
 async function openStore(config: Config, lease: ServingLease, report: Report) {
   const store = await openFileBlobStore({ folder: config.blobFolder, leaseId: lease.leaseId })

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** Where the process starts: the command line, and the server with its signals. */
 import type { ServeOptions } from './cli/program.ts'
+import type { RotateSecrets } from './cli/secrets-command.ts'
 import type { Config } from './config/load.ts'
 
 const nodeMajorMin = 26
@@ -28,10 +29,11 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   terminal: openTerminal(process.env),
   version: manifest.version,
   serve,
+  rotateSecrets,
 })
 
 async function serve(options: ServeOptions): Promise<void> {
-  const config = readConfig()
+  const config = readConfig('the server does not start')
   if (options.testClock !== undefined && !isLoopbackHost(config.host)) {
     throw new CommandFailure('usage', '--test-clock needs a loopback HOST, such as 127.0.0.1')
   }
@@ -49,7 +51,12 @@ async function serve(options: ServeOptions): Promise<void> {
   await app.close()
 }
 
-function readConfig(): Config {
+async function rotateSecrets(request: Parameters<RotateSecrets>[0]) {
+  const config = readConfig('no secret was touched')
+  return (await import('./rotate-secrets.ts')).rotateSecrets(config, request)
+}
+
+function readConfig(consequence: string): Config {
   try {
     const config = loadConfig({ env: process.env })
     for (const notice of config.notices) process.stderr.write(`entrepot: ${notice}\n`)
@@ -57,7 +64,7 @@ function readConfig(): Config {
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     for (const mistake of error.mistakes) process.stderr.write(`entrepot: ${mistake}\n`)
-    throw new CommandFailure('refused', `${error.message}; the server does not start`)
+    throw new CommandFailure('refused', `${error.message}; ${consequence}`)
   }
 }
 

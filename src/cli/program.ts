@@ -6,6 +6,7 @@ import { CommandFailure, EXIT_CODES } from './failure.ts'
 import { addOrganizationCommand } from './organization-command.ts'
 import { addPurgeCommand } from './purge-command.ts'
 import { addQuotaCommand } from './quota-command.ts'
+import { addSecretsCommand, type RotateSecrets } from './secrets-command.ts'
 import { printable, type Terminal } from './terminal.ts'
 import { addUpstreamCommand } from './upstream-command.ts'
 import { addUserCommand } from './user-command.ts'
@@ -18,6 +19,8 @@ export type ProgramOptions = {
   version: string
   /** Runs the server until it is told to stop. */
   serve: (options: ServeOptions) => Promise<void>
+  /** Seals the secrets in the database with another key. */
+  rotateSecrets?: RotateSecrets
   /** How commands wait between two looks at something; for tests. */
   delayMs?: (ms: number) => Promise<void>
 }
@@ -74,6 +77,9 @@ function createProgram(options: ProgramOptions, setExitCode: (code: number) => v
   addVerifyCommand(program, watching)
   addPurgeCommand(program, watching)
   addQuotaCommand(program, terminal)
+  if (options.rotateSecrets !== undefined) {
+    addSecretsCommand(program, { terminal, setExitCode, rotate: options.rotateSecrets })
+  }
   return program
 }
 

@@ -26,3 +26,7 @@ export async function setInstanceValue(db: Db, key: string, value: string): Prom
     .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
     .execute()
 }
+
+export async function removeInstanceValue(db: Db, key: string): Promise<void> {
+  await db.deleteFrom('instance').where('key', '=', key).execute()
+}

@@ -62,5 +62,6 @@ function setUp(connection: Sqlite.Database): void {
   connection.pragma('wal_autocheckpoint = 0')
   connection.pragma('cache_size = -32768') // KiB
   connection.pragma('trusted_schema = off')
+  connection.pragma('secure_delete = fast') // A secret that was replaced is not left behind in its page.
   connection.pragma(`busy_timeout = ${busyMs}`)
 }

@@ -94,7 +94,7 @@ function keepLease(lease: ServingLease, onProgress: RotationRequest['onProgress'
   }
 }
 
-/** Finish, beside the requests, a rotation that ended early. Resolves to how it is stopped; nothing is reported twice. */
+/** Finish, beside the requests, a rotation that ended early. Resolves to how that is stopped. */
 export async function resumeRotation(
   { metadata, secretBox }: Pick<Foundations, 'metadata' | 'secretBox'>,
   config: Config,

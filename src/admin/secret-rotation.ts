@@ -38,8 +38,9 @@ export type RotationProgress = {
 }
 
 /**
- * Make `next` the installation's key; resolves to it, when it opens what the key before has sealed too. The key that signs registry tokens is dropped, so that one is made anew: who has
- * the previous key and an old dump could sign with it. Errors: WrongKeyError when `current` is not the key, or is it.
+ * Make `next` the installation's key; resolves to it, when it opens what the key before has sealed too. The key that
+ * signs registry tokens is dropped, so that one is made anew: the former key and an old dump would be enough to sign.
+ * Errors: WrongKeyError when `current` is not the installation's key, `next` is it, or another rotation is under way.
  */
 export async function beginRotation(metadata: Metadata, current: SecretBox, next: SecretBox): Promise<SecretBox> {
   if (next.fingerprint === current.fingerprint) throw new WrongKeyError('this is the key already: give another one')

@@ -1,4 +1,4 @@
-/** An installation without a server: its configuration, its database, and sealed secrets in every column that has any. */
+/** An installation without a server: its configuration, its database, and secrets in every sealed column. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'

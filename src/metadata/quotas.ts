@@ -1,10 +1,11 @@
 /** Quotas of organizations: how many bytes they may be charged for, and from where on they are warned or refused. */
-import { HOUR_MS } from '../base/units.ts'
+import { DAY_MS, HOUR_MS } from '../base/units.ts'
 import type { Db } from './db.ts'
 import { addLogEntry, type EventMetadata } from './log-entries.ts'
 import { addNotification, addNotificationAtTimes } from './notifications.ts'
 import type { QuotaLimitTable } from './schema.ts'
 import { isUniqueViolation } from './transaction.ts'
+import { toFlag } from './values.ts'
 
 export type QuotaLimitType = QuotaLimitTable['type']
 
@@ -154,9 +155,17 @@ export function percentOf(bytes: number, percent: number): number {
   return Math.floor(bytes / 100) * percent + Math.floor(((bytes % 100) * percent) / 100)
 }
 
+export const WARNING_LIMITS = {
+  /** Percent of the quota by which the charge must fall below a threshold, before reaching it again is told at once. */
+  fallPercent: 5,
+  /** A charge that swings about a threshold is told again after so long. */
+  againMs: DAY_MS,
+} as const
+
 /**
- * Tell the administrators, once for each crossing, that the charge has reached a `Warning` threshold; falling below one
- * lets it be told again. Resolves to the threshold that was told. Under the lock of `lockUsage`.
+ * Tell the administrators that the charge has reached a `Warning` threshold: once for each crossing, and a full cache
+ * that swings about one is told of it once a day. Resolves to the threshold that was told. Under the lock of
+ * `lockUsage`.
  */
 export async function warnIfCrossed(
   tx: Db,
@@ -166,15 +175,24 @@ export async function warnIfCrossed(
   const { quotaBytes, warningPercents, limitBytes } = charge.limit
   // Where no threshold is left, `forgetWarning` has run.
   if (quotaBytes === undefined || warningPercents.length === 0) return undefined
-  const reached = warningPercents.findLast((percent) => chargeBytes >= percentOf(quotaBytes, percent)) ?? 0
   const usage = await tx
     .selectFrom('usage')
-    .select('warned_percent')
+    .select(['warned_percent', 'warned_at', 'fell_below'])
     .where('organization_id', '=', organizationId)
     .executeTakeFirst()
-  if (usage === undefined || usage.warned_percent === reached) return undefined
-  await setWarnedPercent(tx, organizationId, reached)
-  if (reached < usage.warned_percent) return undefined
+  if (usage === undefined) return undefined
+  const reached = warningPercents.findLast((percent) => chargeBytes >= percentOf(quotaBytes, percent)) ?? 0
+  const kept = warningPercents.findLast((p) => p <= usage.warned_percent && !hasFallen(chargeBytes, quotaBytes, p)) ?? 0
+  const fell = reached < kept || (kept === usage.warned_percent && usage.fell_below === 1)
+  const isAgain = reached === kept && fell && Math.abs(nowMs - usage.warned_at) >= WARNING_LIMITS.againMs
+  const isTold = reached > kept || (reached > 0 && isAgain)
+  const next = isTold
+    ? { warned_percent: reached, warned_at: nowMs, fell_below: 0 as const }
+    : { warned_percent: kept, warned_at: usage.warned_at, fell_below: toFlag(fell) }
+  if (next.warned_percent !== usage.warned_percent || next.fell_below !== usage.fell_below || isTold) {
+    await tx.updateTable('usage').set(next).where('organization_id', '=', organizationId).execute()
+  }
+  if (!isTold) return undefined
   const metadata = {
     threshold_percent: reached,
     quota_bytes: chargeBytes,
@@ -186,9 +204,15 @@ export async function warnIfCrossed(
   return reached
 }
 
+/** So far below the threshold that reaching it again is news. */
+function hasFallen(chargeBytes: number, quotaBytes: number, percent: number): boolean {
+  return chargeBytes <= percentOf(quotaBytes, Math.max(percent - WARNING_LIMITS.fallPercent, 0))
+}
+
 /** The organization's thresholds are gone: another one is told anew. */
 export async function forgetWarning(tx: Db, organizationId: number): Promise<void> {
-  await setWarnedPercent(tx, organizationId, 0)
+  const none = { warned_percent: 0, warned_at: 0, fell_below: 0 } as const
+  await tx.updateTable('usage').set(none).where('organization_id', '=', organizationId).execute()
 }
 
 /** A client that is refused tries again and again. */
@@ -203,10 +227,6 @@ export async function notifyRefused(
   refusal: { organizationId: number; nowMs: number; metadata: EventMetadata },
 ): Promise<boolean> {
   return addNotificationAtTimes(tx, { ...refusal, kind: 'quota_error' }, refusalCooldownMs)
-}
-
-async function setWarnedPercent(tx: Db, organizationId: number, percent: number): Promise<void> {
-  await tx.updateTable('usage').set({ warned_percent: percent }).where('organization_id', '=', organizationId).execute()
 }
 
 function selectQuota(db: Db, organizationId: number) {

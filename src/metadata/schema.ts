@@ -182,6 +182,10 @@ export type UsageTable = {
   charge_bytes: number
   /** The highest `Warning` threshold, in percent, that has been notified and not left since; 0 for none. */
   warned_percent: number
+  /** When that was told. */
+  warned_at: Generated<number>
+  /** Since then the charge was below it, though not by much. */
+  fell_below: Generated<Flag>
 }
 
 /**

@@ -18,6 +18,7 @@ import {
   refusalCooldownMs,
   updateQuota,
   updateQuotaLimit,
+  WARNING_LIMITS,
   warnIfCrossed,
 } from '../../src/metadata/quotas.ts'
 import { type MetadataCase, NOW_MS, newOrganization, tenTimes } from './metadata-case.ts'
@@ -37,13 +38,18 @@ async function newQuota(
 }
 
 /** What was told when the charge came to these bytes, one after the other. */
-async function warnings(metadata: Metadata, organizationId: number, charges: readonly number[]): Promise<unknown[]> {
+async function warnings(
+  metadata: Metadata,
+  organizationId: number,
+  charges: readonly number[],
+  nowMs = NOW_MS,
+): Promise<unknown[]> {
   const told: unknown[] = []
   for (const chargeBytes of charges) {
     const percent = await metadata.transaction(async (tx) => {
       await lockUsage(tx, organizationId)
       const limit = await findLimit(tx, organizationId, ON)
-      return warnIfCrossed(tx, { organizationId, chargeBytes, limit, nowMs: NOW_MS })
+      return warnIfCrossed(tx, { organizationId, chargeBytes, limit, nowMs })
     })
     told.push(percent)
   }
@@ -154,6 +160,26 @@ export const QUOTA_CASES: readonly MetadataCase[] = [
       })
       await metadata.transaction((tx) => forgetWarning(tx, organizationId))
       assert.deepEqual(await warnings(metadata, organizationId, [1000]), [80])
+    },
+  },
+  {
+    title: 'a charge that swings about a threshold is told once a day, at once after it fell by 5 % of the quota',
+    async check(metadata) {
+      const { organizationId } = await newQuota(metadata, 1000, [
+        ['Warning', 3],
+        ['Warning', 90],
+      ])
+      const { againMs } = WARNING_LIMITS
+      const told = (charges: number[], nowMs?: number) => warnings(metadata, organizationId, charges, nowMs)
+      const swings = [899, 900, 899, 900, 851, 1000]
+      assert.deepEqual(await told([900, ...swings]), [90, ...swings.map(() => undefined)])
+      assert.deepEqual(await told(swings, NOW_MS + againMs - 1), Array(6).fill(undefined))
+      const aDayLater = await told([899, 900, 899, 900], NOW_MS + againMs)
+      assert.deepEqual(aDayLater, [undefined, 90, undefined, undefined])
+      assert.deepEqual(await told([900, 900], NOW_MS + 3 * againMs), [90, undefined], 'it had fallen since')
+      assert.deepEqual(await told([900, 1000], NOW_MS + 9 * againMs), [undefined, undefined], 'it has not')
+      assert.deepEqual(await told([850, 900], NOW_MS + 9 * againMs), [undefined, 90], 'by 5 %')
+      assert.deepEqual(await told([1, 30, 0, 30], NOW_MS + 9 * againMs), [undefined, undefined, undefined, 3])
     },
   },
   {

@@ -1,4 +1,7 @@
-/** Who may do what: robots, sessions, application tokens, OAuth applications, permissions of repositories. */
+/**
+ * Who may do what: robots, sessions, application tokens, OAuth applications, permissions of repositories. And when an
+ * organization was last warned of its quota.
+ */
 import { type Kysely, sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 import type { Capabilities } from './capabilities.ts'
@@ -141,6 +144,11 @@ export function peopleMigration(capabilities: Capabilities): Migration {
         await alter('account').addColumn(column, text).execute()
       }
       await alter('access_token').addColumn('application_id', integer).execute()
+      for (const column of ['warned_at', 'fell_below']) {
+        await alter('usage')
+          .addColumn(column, integer, (definition) => definition.notNull().defaultTo(0))
+          .execute()
+      }
       await createTables(db, capabilities, TABLES)
       await createIndexes(db, INDEXES)
     },

@@ -1,12 +1,17 @@
 /** What a client of `/api/v1` is told when its request is not done: Quay's error types, as a table. */
 
 /**
- * `type` and `status` are what the client sees. The first four types are Quay's (its endpoints/exception.py); it has
+ * `type` and `status` are what the client sees. The first five types are Quay's (its endpoints/exception.py); it has
  * none for the rest, where HTTP's own words are used.
  */
 export const ADMIN_ERRORS = {
   INVALID_REQUEST: { type: 'invalid_request', status: 400, description: 'The request was invalid.' },
   INVALID_TOKEN: { type: 'invalid_token', status: 401, description: 'Valid credentials are needed.' },
+  FRESH_LOGIN_REQUIRED: {
+    type: 'fresh_login_required',
+    status: 401,
+    description: 'The password must be given again first: POST /api/v1/signin/verify.',
+  },
   INSUFFICIENT_SCOPE: { type: 'insufficient_scope', status: 403, description: 'The user or token may not do this.' },
   NOT_FOUND: { type: 'not_found', status: 404, description: 'There is no such thing.' },
   METHOD_NOT_ALLOWED: { type: 'method_not_allowed', status: 405, description: 'The path knows other methods.' },

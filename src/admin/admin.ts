@@ -1,12 +1,16 @@
 /** Administration put together: who asks, what they may, and the use cases behind the API. */
+import type { Clock } from '../base/clock.ts'
 import { AccessTokens } from './access-tokens.ts'
 import { AccountDirectory } from './account-directory.ts'
 import { Accounts } from './accounts.ts'
+import { AppTokens } from './app-tokens.ts'
 import { RegistryAuthenticator } from './authenticator.ts'
 import { Callers } from './callers.ts'
 import { Credentials } from './credentials.ts'
 import type { PullPermission } from './identity.ts'
+import { OAuthApplications } from './oauth-applications.ts'
 import { Organizations } from './organizations.ts'
+import { OwnAccount } from './own-account.ts'
 import { Passwords } from './passwords.ts'
 import { OrganizationPullPermission } from './permissions.ts'
 import { Pins } from './pins.ts'
@@ -18,9 +22,12 @@ import { type JwtRegistryTokens, openRegistryTokens } from './registry-tokens.ts
 import { Rights } from './rights.ts'
 import { RightsEpoch } from './rights-epoch.ts'
 import { RobotTokens } from './robot-tokens.ts'
+import { Sessions } from './sessions.ts'
 import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
+import { SignInFailures } from './sign-in-failures.ts'
 import { Tags } from './tags.ts'
 import { UserQuotas } from './user-quotas.ts'
+import { Users } from './users.ts'
 import { Verifications } from './verification.ts'
 
 export type Admin = {
@@ -33,6 +40,11 @@ export type Admin = {
   callers: Callers
   accessTokens: AccessTokens
   accounts: Accounts
+  ownAccount: OwnAccount
+  users: Users
+  sessions: Sessions
+  appTokens: AppTokens
+  oauthApplications: OAuthApplications
   organizations: Organizations
   proxyCaches: ProxyCaches
   quotas: Quotas
@@ -42,6 +54,9 @@ export type Admin = {
   pins: Pins
   verifications: Verifications
   purges: Purges
+  clock: Clock
+  /** Write what gathers in memory: last uses of tokens, failed sign-ins. Never rejects. */
+  flush(): Promise<void>
 }
 
 /** Reads, or makes, the key of registry tokens. */
@@ -52,7 +67,11 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
   const accessTokens = new AccessTokens(context, directory)
   const passwords = new Passwords(context.clock)
   const robotTokens = new RobotTokens(context, directory)
-  const credentials = new Credentials(context, directory, accessTokens, passwords, robotTokens)
+  const appTokens = new AppTokens(context, directory)
+  const failures = new SignInFailures(context)
+  const parts = { tokens: accessTokens, passwords, robots: robotTokens, appTokens, failures }
+  const credentials = new Credentials(context, directory, parts)
+  const sessions = new Sessions(context, directory, credentials)
   const rights = new Rights(context)
   const registryTokens = await openRegistryTokens(context)
   const organizations = new Organizations(context, rights)
@@ -62,9 +81,14 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     authenticator: new RegistryAuthenticator(context, directory, credentials, registryTokens),
     permission: new OrganizationPullPermission(context, directory, rights),
     registryTokens,
-    callers: new Callers(credentials),
+    callers: new Callers(credentials, sessions),
     accessTokens,
     accounts: new Accounts(context, passwords, accessTokens, rights),
+    ownAccount: new OwnAccount(context, passwords, rights, sessions),
+    users: new Users(context, passwords, rights),
+    sessions,
+    appTokens,
+    oauthApplications: new OAuthApplications(context, organizations, accessTokens),
     organizations,
     proxyCaches: new ProxyCaches(context, organizations),
     quotas: new Quotas(context, organizations, rights),
@@ -74,5 +98,9 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     pins: new Pins(context, organizations),
     verifications: new Verifications(context, rights),
     purges: new Purges(context, organizations),
+    clock: context.clock,
+    flush: async () => {
+      for (const part of [accessTokens, appTokens, robotTokens, failures]) await part.flush()
+    },
   }
 }

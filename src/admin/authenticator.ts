@@ -1,7 +1,6 @@
 /** An `Authorization` header of `/v2` to an identity: Basic with a password or token, Bearer with a registry token. */
 import { BoundedMap } from '../base/bounded-map.ts'
 import { RegistryError } from '../errors.ts'
-import type { Account } from '../metadata/accounts.ts'
 import type { AccountDirectory } from './account-directory.ts'
 import { parseAuthorization } from './authorization-header.ts'
 import { type Credentials, CredentialsError, type SignedIn } from './credentials.ts'
@@ -36,7 +35,8 @@ export class RegistryAuthenticator implements Authenticator {
       const { principal } = verified
       if (principal.kind === 'anonymous') return verified
       const account = this.#accounts.recallById(principal.accountId)
-      return account !== undefined && this.#isOf(account, verified) ? verified : undefined
+      if (account === undefined || account.username !== principal.username) return undefined
+      return this.#credentials.recallLive(account, verified.credential) === true ? verified : undefined
     }
     // Only Basic is worth reading again: a registry token that is not remembered must be verified.
     if (header.charCodeAt(1) !== 0x61 /* a */) return undefined
@@ -86,17 +86,13 @@ export class RegistryAuthenticator implements Authenticator {
     return verified
   }
 
+  /** Whether the account is still the token's, and what the token was made with still its credential. */
   async #isLive(verified: VerifiedToken): Promise<boolean> {
     const { principal } = verified
     if (principal.kind === 'anonymous') return true
     const account = await this.#accounts.findById(principal.accountId)
-    return account !== undefined && this.#isOf(account, verified)
-  }
-
-  /** Whether the account is still the token's, and what the token was made with still its credential. */
-  #isOf(account: Account, { principal, credential }: VerifiedToken): boolean {
-    if (principal.kind === 'anonymous' || account.username !== principal.username) return false
-    return this.#credentials.isLive(account, credential)
+    if (account === undefined || account.username !== principal.username) return false
+    return this.#credentials.isLive(account, verified.credential)
   }
 }
 

@@ -16,6 +16,8 @@ export type Scope = (typeof SCOPES)[number]
 /** What a token may be needed for. Each is given by any of its scopes. */
 const GIVEN_BY = {
   administerOrganizations: ['org:admin'],
+  administerRepositories: ['repo:admin'],
+  administerUser: ['user:admin'],
   beMember: ['org:admin', 'repo:create'],
   createOrganizations: ['org:admin', 'user:admin'],
   pull: ['repo:read', 'repo:write', 'repo:admin', 'repo:create'],

@@ -19,6 +19,18 @@ export type AdminSettings = {
   hasAnonymousAccess: boolean
   /** FEATURE_USER_INITIALIZE */
   hasUserInitialize: boolean
+  /** FEATURE_USER_CREATION: anyone may make an account of their own. */
+  hasUserCreation: boolean
+  /** FEATURE_DIRECT_LOGIN: the console lets people sign in with their password. */
+  hasDirectLogin: boolean
+  /** FEATURE_APP_SPECIFIC_TOKENS */
+  hasAppTokens: boolean
+  /** APP_SPECIFIC_TOKEN_EXPIRATION: how long new application tokens are good; undefined: for ever. */
+  appTokenSeconds: number | undefined
+  /** FRESH_LOGIN_TIMEOUT */
+  freshLoginSeconds: number
+  /** PREFERRED_URL_SCHEME; undefined: as each request came. */
+  preferredUrlScheme: 'http' | 'https' | undefined
   /** FEATURE_SUPERUSERS_FULL_ACCESS */
   hasSuperusersFullAccess: boolean
   /** FEATURE_QUOTA_MANAGEMENT */

@@ -47,6 +47,11 @@ test('with no file and no environment everything has its default', () => {
     featureProxyCacheBlobDownload: true,
     featureAnonymousAccess: true,
     featureUserInitialize: false,
+    featureUserCreation: true,
+    featureDirectLogin: true,
+    freshLoginSeconds: 600,
+    featureAppSpecificTokens: true,
+    appTokenSeconds: undefined,
     featureSuperusersFullAccess: true,
     featureQuotaManagement: true,
     featureEditQuota: true,
@@ -158,9 +163,9 @@ test('the variables that Kubernetes sets for a service named entrepot are no set
 })
 
 test("Quay's keys that mean nothing here are accepted, each with one notice", () => {
-  const config = loadText('FEATURE_USER_CREATION: true\nBUILDLOGS_REDIS: {host: redis, password: hunter2}')
+  const config = loadText('FEATURE_MAILING: true\nBUILDLOGS_REDIS: {host: redis, password: hunter2}')
   assert.deepEqual(config.notices, [
-    'FEATURE_USER_CREATION: a setting of Quay that has no effect yet',
+    'FEATURE_MAILING: a setting of Quay that has no effect yet',
     'BUILDLOGS_REDIS: a setting of Quay that has no meaning here',
   ])
 })

@@ -46,6 +46,12 @@ export type Config = {
   readonly featureProxyCacheBlobDownload: boolean
   readonly featureAnonymousAccess: boolean
   readonly featureUserInitialize: boolean
+  readonly featureUserCreation: boolean
+  readonly featureDirectLogin: boolean
+  readonly freshLoginSeconds: number
+  readonly featureAppSpecificTokens: boolean
+  /** Undefined: application tokens do not expire. */
+  readonly appTokenSeconds: number | undefined
   readonly featureSuperusersFullAccess: boolean
   readonly featureQuotaManagement: boolean
   readonly featureEditQuota: boolean
@@ -339,6 +345,11 @@ function buildConfig(settings: SettingValues, loading: Loading, around: Surround
     featureProxyCacheBlobDownload: settings.FEATURE_PROXY_CACHE_BLOB_DOWNLOAD,
     featureAnonymousAccess: settings.FEATURE_ANONYMOUS_ACCESS,
     featureUserInitialize: settings.FEATURE_USER_INITIALIZE,
+    featureUserCreation: settings.FEATURE_USER_CREATION,
+    featureDirectLogin: settings.FEATURE_DIRECT_LOGIN,
+    freshLoginSeconds: settings.FRESH_LOGIN_TIMEOUT,
+    featureAppSpecificTokens: settings.FEATURE_APP_SPECIFIC_TOKENS,
+    appTokenSeconds: settings.APP_SPECIFIC_TOKEN_EXPIRATION,
     featureSuperusersFullAccess: settings.FEATURE_SUPERUSERS_FULL_ACCESS,
     featureQuotaManagement: settings.FEATURE_QUOTA_MANAGEMENT,
     featureEditQuota: settings.FEATURE_EDIT_QUOTA,

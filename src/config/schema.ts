@@ -136,6 +136,26 @@ export const SETTINGS = {
     false,
     'While there is no user, anyone may create the first; when off, only from loopback or with the set-up token.',
   ),
+  FEATURE_USER_CREATION: feature(
+    true,
+    'Anyone who reaches the server may make an account of their own, which belongs to no organization at first.',
+  ),
+  FEATURE_DIRECT_LOGIN: feature(true, 'People sign in to the console with their password.'),
+  FRESH_LOGIN_TIMEOUT: setting({
+    origin: 'quay',
+    value: values.duration(1),
+    unit: 'duration',
+    fallback: '10m',
+    sentence: 'How long after giving the password a session may do what needs it, such as changing it.',
+  }),
+  FEATURE_APP_SPECIFIC_TOKENS: feature(true, 'Users may make application tokens: passwords for the registry only.'),
+  APP_SPECIFIC_TOKEN_EXPIRATION: optional({
+    origin: 'quay',
+    value: values.duration(1),
+    unit: 'duration',
+    fallbackText: 'none: until they are revoked',
+    sentence: 'How long new application tokens are good for.',
+  }),
   FEATURE_SUPERUSERS_FULL_ACCESS: feature(true, 'Superusers may read and change every organization.'),
   FEATURE_QUOTA_MANAGEMENT: feature(
     true,

@@ -17,11 +17,16 @@ export type AccessToken = {
   /** Undefined is for ever. */
   expiresAtMs: number | undefined
   lastUsedAtMs: number | undefined
+  /** The OAuth application that it was generated for. */
+  applicationId: number | undefined
 }
 
 export async function insertAccessToken(
   db: Db,
-  token: Omit<AccessToken, 'id' | 'lastUsedAtMs' | 'expiresAtMs'> & { expiresAtMs?: number | undefined },
+  token: Omit<AccessToken, 'id' | 'lastUsedAtMs' | 'expiresAtMs' | 'applicationId'> & {
+    expiresAtMs?: number | undefined
+    applicationId?: number | undefined
+  },
 ): Promise<AccessToken> {
   const row = await db
     .insertInto('access_token')
@@ -34,26 +39,74 @@ export async function insertAccessToken(
       created_at: token.createdAtMs,
       expires_at: toNull(token.expiresAtMs),
       last_used_at: null,
+      application_id: toNull(token.applicationId),
     })
     .returningAll()
     .executeTakeFirstOrThrow()
   return toAccessToken(row)
 }
 
-/** Also one that has expired: the caller says so. */
+/**
+ * Also one that has expired: the caller says so. One whose application's organization is being deleted is gone already.
+ */
 export async function findAccessToken(db: Db, sha256Hex: string): Promise<AccessToken | undefined> {
-  const row = await db.selectFrom('access_token').selectAll().where('token_sha256', '=', sha256Hex).executeTakeFirst()
+  const row = await db
+    .selectFrom('access_token')
+    .selectAll()
+    .where('token_sha256', '=', sha256Hex)
+    .where((eb) =>
+      eb.or([
+        eb('application_id', 'is', null),
+        eb.exists(
+          eb
+            .selectFrom('oauth_application')
+            .innerJoin('organization', 'organization.id', 'oauth_application.organization_id')
+            .select('organization.id')
+            .whereRef('oauth_application.id', '=', 'access_token.application_id')
+            .where('organization.deleted_at', 'is', null),
+        ),
+      ]),
+    )
+    .executeTakeFirst()
   return row && toAccessToken(row)
 }
 
-/** It was used; the last use never goes back. */
-export async function touchAccessToken(db: Db, id: number, nowMs: number): Promise<void> {
-  await db
-    .updateTable('access_token')
-    .set({ last_used_at: nowMs })
-    .where('id', '=', id)
-    .where((eb) => eb.or([eb('last_used_at', 'is', null), eb('last_used_at', '<', nowMs)]))
-    .execute()
+/** They were used; a last use never goes back. One transaction of the caller. */
+export async function touchAccessTokens(tx: Db, uses: Iterable<readonly [id: number, atMs: number]>): Promise<void> {
+  for (const [id, atMs] of uses) {
+    await tx
+      .updateTable('access_token')
+      .set({ last_used_at: atMs })
+      .where('id', '=', id)
+      .where((eb) => eb.or([eb('last_used_at', 'is', null), eb('last_used_at', '<', atMs)]))
+      .execute()
+  }
+}
+
+/** Of an application; the oldest first. */
+export async function listApplicationTokens(
+  db: Db,
+  applicationId: number,
+  page: { afterId?: number | undefined; limit: number },
+): Promise<AccessToken[]> {
+  const all = db.selectFrom('access_token').selectAll().where('application_id', '=', applicationId)
+  const query = page.afterId === undefined ? all : all.where('id', '>', page.afterId)
+  return (await query.orderBy('id').limit(page.limit).execute()).map(toAccessToken)
+}
+
+export async function countApplicationTokens(db: Db, applicationId: number): Promise<number> {
+  const row = await db
+    .selectFrom('access_token')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('application_id', '=', applicationId)
+    .executeTakeFirstOrThrow()
+  return row.count
+}
+
+/** False when the application has no such token. */
+export async function deleteApplicationToken(db: Db, key: { applicationId: number; id: number }): Promise<boolean> {
+  const query = db.deleteFrom('access_token').where('id', '=', key.id).where('application_id', '=', key.applicationId)
+  return (await query.executeTakeFirst()).numDeletedRows > 0n
 }
 
 /** False when the account has no such token. */
@@ -88,5 +141,6 @@ function toAccessToken(row: Selectable<AccessTokenTable>): AccessToken {
     createdAtMs: row.created_at,
     expiresAtMs: fromNull(row.expires_at),
     lastUsedAtMs: fromNull(row.last_used_at),
+    applicationId: fromNull(row.application_id),
   }
 }

@@ -158,6 +158,19 @@ export async function deleteTeamPermissions(tx: Db, organizationId: number, limi
   return ids.length === 0 ? 0 : deleteSome(tx, 'repository_permission', 'id', 'team_id', ids, limit)
 }
 
+/** Tokens that were generated for the organization's applications. */
+export async function deleteApplicationTokens(tx: Db, organizationId: number, limit: number): Promise<number> {
+  const rows = await tx
+    .selectFrom('access_token')
+    .innerJoin('oauth_application', 'oauth_application.id', 'access_token.application_id')
+    .select('access_token.id')
+    .where('oauth_application.organization_id', '=', organizationId)
+    .limit(limit)
+    .execute()
+  const ids = rows.map((row) => row.id)
+  return ids.length === 0 ? 0 : deleteSome(tx, 'access_token', 'id', 'id', ids, limit)
+}
+
 /** Its robots, with what they may do anywhere. */
 export async function deleteRobots(tx: Db, organizationId: number, budget: RowBudget): Promise<void> {
   while (!budget.isSpent) {

@@ -35,6 +35,22 @@ export const LOG_KINDS = [
   'create_prototype_permission',
   'modify_prototype_permission',
   'delete_prototype_permission',
+  'user_create',
+  'user_delete',
+  'user_disable',
+  'user_enable',
+  'user_change_email',
+  'user_change_password',
+  'take_ownership',
+  'create_app_specific_token',
+  'revoke_app_specific_token',
+  'create_application',
+  'update_application',
+  'delete_application',
+  'reset_application_client_secret',
+  'login_success',
+  'login_failure',
+  'logout_success',
   // Ours.
   'quota_warning',
   'evict_image',
@@ -42,6 +58,8 @@ export const LOG_KINDS = [
   'purge_cache',
   'pin',
   'unpin',
+  'create_application_token',
+  'revoke_application_token',
 ] as const
 
 export type LogKind = (typeof LOG_KINDS)[number]

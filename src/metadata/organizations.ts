@@ -1,6 +1,7 @@
 /** Organizations and their policies. */
 import type { Selectable, Updateable } from 'kysely'
 import {
+  deleteApplicationTokens,
   deleteLedger,
   deleteQuotaLimits,
   deleteRepositories,
@@ -49,7 +50,15 @@ export type Organization = OrganizationSettings & {
 }
 
 /** Tables whose rows belong to one organization and to nothing else. */
-type OwnTable = 'ingest' | 'team' | 'prototype' | 'proxy_cache' | 'quota' | 'log_entry' | 'notification'
+type OwnTable =
+  | 'ingest'
+  | 'team'
+  | 'prototype'
+  | 'oauth_application'
+  | 'proxy_cache'
+  | 'quota'
+  | 'log_entry'
+  | 'notification'
 
 /** Another organization is the mirror of that host. */
 export class MirrorTakenError extends Error {
@@ -205,6 +214,8 @@ export async function collectOrganizationStep(db: Db, id: number, rowsMax: numbe
     await own('ingest', 'digest')
     await budget.spend((limit) => deleteLedger(tx, scope, limit))
     await own('prototype', 'id')
+    await budget.spend((limit) => deleteApplicationTokens(tx, id, limit))
+    await own('oauth_application', 'id')
     await deleteRobots(tx, id, budget)
     await budget.spend((limit) => deleteTeamMembers(tx, id, limit))
     await budget.spend((limit) => deleteTeamPermissions(tx, id, limit))

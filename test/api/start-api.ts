@@ -8,6 +8,7 @@ import { type Admin, createAdmin } from '../../src/admin/admin.ts'
 import type { AdminSettings, ProbeUpstream } from '../../src/admin/settings.ts'
 import { SecretBox } from '../../src/base/secret-box.ts'
 import { API_SERVER_OPTIONS, registerApi } from '../../src/http/api/register-api.ts'
+import { registerCsrfToken } from '../../src/http/api/session-routes.ts'
 import { registerTokenService } from '../../src/http/api/token-service.ts'
 import { type Metadata, openMetadata } from '../../src/metadata/open.ts'
 import { Transfers } from '../../src/registry/transfers.ts'
@@ -24,6 +25,12 @@ const SETTINGS: AdminSettings = {
   hasProxyCache: true,
   hasAnonymousAccess: true,
   hasUserInitialize: false,
+  hasUserCreation: true,
+  hasDirectLogin: true,
+  hasAppTokens: true,
+  appTokenSeconds: undefined,
+  freshLoginSeconds: 600,
+  preferredUrlScheme: undefined,
   hasSuperusersFullAccess: true,
   hasQuotaManagement: true,
   canEditQuota: true,
@@ -147,6 +154,7 @@ export async function startApi(
   const api = new ApiUnderTest({ fastify, metadata, admin, time, secretBox })
   const onInternalError = (error: unknown) => api.internalErrors.push(error)
   await registerApi(fastify, { admin, onInternalError })
+  registerCsrfToken(fastify, admin)
   await registerTokenService(fastify, { admin, onInternalError })
   return api
 }

@@ -5,7 +5,7 @@ import {
   findAccessToken,
   insertAccessToken,
   listAccessTokens,
-  touchAccessToken,
+  touchAccessTokens,
 } from '../../src/metadata/access-tokens.ts'
 import { createAccount, findAccount, findAccountById, listAccounts } from '../../src/metadata/accounts.ts'
 import { findInstanceValue, insertInstanceValue } from '../../src/metadata/instance.ts'
@@ -75,9 +75,10 @@ export const ACCESS_CASES: readonly MetadataCase[] = [
         createdAtMs: NOW_MS,
       }
       const token = await insertAccessToken(db, fields)
-      assert.deepEqual(token, { id: token.id, ...fields, expiresAtMs: undefined, lastUsedAtMs: undefined })
-      await touchAccessToken(db, token.id, NOW_MS + 5)
-      await touchAccessToken(db, token.id, NOW_MS + 3)
+      const unset = { expiresAtMs: undefined, lastUsedAtMs: undefined, applicationId: undefined }
+      assert.deepEqual(token, { id: token.id, ...fields, ...unset })
+      await touchAccessTokens(db, [[token.id, NOW_MS + 5]])
+      await touchAccessTokens(db, [[token.id, NOW_MS + 3]])
       assert.deepEqual(await findAccessToken(db, fields.tokenSha256), { ...token, lastUsedAtMs: NOW_MS + 5 })
       assert.equal(await findAccessToken(db, freshDigest().slice(7)), undefined)
       assert.equal((await listAccessTokens(db, account.id)).length, 1)

@@ -10,6 +10,7 @@ import { ORGANIZATION_CASES } from './metadata-organization-cases.ts'
 import { PEOPLE_CASES } from './metadata-people-cases.ts'
 import { PROCESS_CASES } from './metadata-process-cases.ts'
 import { QUOTA_CASES } from './metadata-quota-cases.ts'
+import { SESSION_CASES } from './metadata-session-cases.ts'
 import { SPACE_CASES } from './metadata-space-cases.ts'
 import { TAG_CASES } from './metadata-tag-cases.ts'
 import { VERIFICATION_CASES } from './metadata-verification-cases.ts'
@@ -30,6 +31,7 @@ const SHARED_CASES: readonly MetadataCase[] = [
   ...SPACE_CASES,
   ...ACCESS_CASES,
   ...PEOPLE_CASES,
+  ...SESSION_CASES,
   ...QUOTA_CASES,
   ...VERIFICATION_CASES,
 ]

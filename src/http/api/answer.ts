@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify'
 import { ADMIN_ERRORS, AdminError } from '../../admin/admin-error.ts'
 
 /** Undefined body: none (204). Quay's bodies are JSON also where they are a text: `"Created"`. */
-export type ApiAnswer = { status: number; body?: unknown }
+export type ApiAnswer = { status: number; body?: unknown; headers?: Readonly<Record<string, string>> }
 
 /**
  * Quay's error body (its endpoints/exception.py), where the message stands twice. `message`: what Quay's clients read
@@ -24,6 +24,7 @@ const messageCharactersMax = 1000
 
 export function sendAnswer(reply: FastifyReply, answer: ApiAnswer): FastifyReply {
   void reply.code(answer.status).header('Cache-Control', 'no-store')
+  if (answer.headers !== undefined) void reply.headers(answer.headers)
   if (answer.body === undefined) return reply.send()
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(answer.body))
 }

@@ -3,8 +3,11 @@ import type { FastifyInstance, FastifyRequest, HTTPMethods } from 'fastify'
 import type { z } from 'zod'
 import type { Admin } from '../../admin/admin.ts'
 import { AdminError } from '../../admin/admin-error.ts'
-import { ANONYMOUS, type Caller, requireAccount } from '../../admin/caller.ts'
+import { ANONYMOUS, type Caller, requireAccount, requireFreshLogin } from '../../admin/caller.ts'
+import { isCsrfToken } from '../../admin/csrf.ts'
+import { SECOND_MS } from '../../base/units.ts'
 import { type ApiAnswer, sendAnswer } from './answer.ts'
+import { readSessionCookie } from './session-cookie.ts'
 
 export type ApiCall<Body> = {
   caller: Caller
@@ -23,6 +26,13 @@ export type ApiRoute = {
   path: string
   /** open: no credentials are looked at. optional: those that are sent must be good. required: 401 without. */
   access: 'open' | 'optional' | 'required'
+  /**
+   * Whether a change without an `Authorization` header needs the CSRF token of its cookie. By default when a session
+   * signs it in; always: also when nobody is signed in (who signs in is somebody afterwards).
+   */
+  csrf?: 'always'
+  /** Who comes with a session must have given the password a short while ago. */
+  freshLogin?: true
   /** Undefined when the route reads no body. */
   body: z.ZodType | undefined
   handle: (call: ApiCall<unknown>) => Promise<ApiAnswer>
@@ -33,6 +43,8 @@ export function apiRoute<Schema extends z.ZodType>(route: {
   method: ApiMethod
   path: string
   access: ApiRoute['access']
+  csrf?: 'always'
+  freshLogin?: true
   body: Schema
   handle: (call: ApiCall<z.output<Schema>>) => Promise<ApiAnswer>
 }): ApiRoute {
@@ -62,10 +74,7 @@ function registerRoute(fastify: FastifyInstance, admin: Admin, route: ApiRoute, 
     url,
     // Before the body is read: nobody unknown makes us read a megabyte.
     onRequest: async (request) => {
-      if (route.access === 'open') return
-      const caller = await admin.callers.identify(request.headers.authorization, request.ip)
-      if (route.access === 'required') requireAccount(caller)
-      callers.set(request, caller)
+      callers.set(request, await identifyCaller(admin, route, request))
     },
     handler: async (request, reply) => {
       const answer = await route.handle({
@@ -78,6 +87,31 @@ function registerRoute(fastify: FastifyInstance, admin: Admin, route: ApiRoute, 
       return sendAnswer(reply, answer)
     },
   })
+}
+
+/**
+ * Who calls a route, if they may call it at all. Errors: AdminError INVALID_TOKEN, FRESH_LOGIN_REQUIRED;
+ * INSUFFICIENT_SCOPE without the CSRF token; TOO_MANY_REQUESTS.
+ */
+export async function identifyCaller(admin: Admin, route: ApiRoute, request: FastifyRequest): Promise<Caller> {
+  const { authorization } = request.headers
+  const sessionId = authorization === undefined ? readSessionCookie(request.headers.cookie) : undefined
+  if (route.csrf === 'always' && authorization === undefined) requireCsrfToken(request, sessionId)
+  if (route.access === 'open') return ANONYMOUS
+  const caller = await admin.callers.identify({ authorization, sessionId }, request.ip)
+  if (route.access === 'required') requireAccount(caller)
+  const isSession = caller.kind === 'account' && caller.session !== undefined
+  if (isSession && route.method !== 'GET') requireCsrfToken(request, sessionId)
+  const { clock, settings } = admin
+  if (route.freshLogin === true) requireFreshLogin(caller, clock(), settings.freshLoginSeconds * SECOND_MS)
+  return caller
+}
+
+/** Quay's header and message. */
+function requireCsrfToken(request: FastifyRequest, sessionId: string | undefined): void {
+  const token = request.headers['x-csrf-token']
+  if (sessionId !== undefined && typeof token === 'string' && isCsrfToken(sessionId, token)) return
+  throw new AdminError('INSUFFICIENT_SCOPE', 'CSRF token was invalid or missing.')
 }
 
 function refuseOtherMethods(fastify: FastifyInstance, url: string, methods: ReadonlySet<string>): void {

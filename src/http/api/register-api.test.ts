@@ -119,7 +119,9 @@ const hostile = fc.oneof(
 function fuzzedRoutes(api: ApiUnderTest): { method: ApiRequest['method']; path: string; fields: string[] }[] {
   return listApiRoutes(api.admin).flatMap(({ method, path, body }) => {
     if (body === undefined || !('shape' in body)) return []
-    const fields = Object.keys(body.shape as object)
+    // Who changes their own password with it is somebody else afterwards.
+    const isOwn = method === 'PUT' && path === '/user/'
+    const fields = Object.keys(body.shape as object).filter((field) => !isOwn || field !== 'password')
     return [
       { method, path: `/api/v1${path}`.replace(':organization', 'cache').replace(/:(?:quota|limit)/g, '1'), fields },
     ]
@@ -141,7 +143,11 @@ test("nothing that a body can hold makes the server fail, and every refusal is Q
         assert.ok(answer.statusCode < 500, `${method} ${path} ${answer.statusCode}: ${answer.body}`)
         assert.ok(!answer.body.includes(PASSWORD))
         if (answer.statusCode < 400) return
-        assert.deepEqual(Object.keys(answer.json()).sort(), ERROR_KEYS)
+        const keys = Object.keys(answer.json())
+        assert.deepEqual(
+          ERROR_KEYS.filter((key) => !keys.includes(key)),
+          [],
+        )
         if (answer.statusCode === 400)
           assert.match(
             answer.json().detail,

@@ -5,11 +5,15 @@ import { ADMIN_ERRORS, AdminError } from '../../admin/admin-error.ts'
 import { MiB } from '../../base/units.ts'
 import { sendError, toAdminError } from './answer.ts'
 import { type ApiRoute, registerRoutes } from './api-route.ts'
+import { appTokenRoutes } from './app-token-routes.ts'
+import { applicationRoutes } from './application-routes.ts'
 import { organizationRoutes } from './organization-routes.ts'
 import { proxyCacheRoutes } from './proxy-cache-routes.ts'
 import { evictionPreviewRoutes, purgeRoutes } from './purge-routes.ts'
 import { quotaRoutes } from './quota-routes.ts'
 import { isRepositoryRoute, registerRepositoryRoutes } from './repository-routes.ts'
+import { sessionRoutes } from './session-routes.ts'
+import { superuserRoutes } from './superuser-routes.ts'
 import { tagRoutes } from './tag-routes.ts'
 import { userRoutes } from './user-routes.ts'
 import { verificationRoutes } from './verification-routes.ts'
@@ -31,9 +35,13 @@ export type ApiDependencies = {
 
 /** The routes that are on, as data: they are also what a description of the API is made from. */
 export function listApiRoutes(admin: Admin): readonly ApiRoute[] {
-  const { hasProxyCache, hasQuotaManagement } = admin.settings
+  const { hasProxyCache, hasQuotaManagement, hasAppTokens } = admin.settings
   return [
     ...userRoutes(admin),
+    ...sessionRoutes(admin),
+    ...superuserRoutes(admin),
+    ...(hasAppTokens ? appTokenRoutes(admin) : []),
+    ...applicationRoutes(admin),
     ...verificationRoutes(admin),
     ...purgeRoutes(admin),
     ...organizationRoutes(admin),

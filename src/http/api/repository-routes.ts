@@ -5,9 +5,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Admin } from '../../admin/admin.ts'
 import { AdminError } from '../../admin/admin-error.ts'
-import { ANONYMOUS, type Caller, requireAccount } from '../../admin/caller.ts'
+import type { Caller } from '../../admin/caller.ts'
 import { sendAnswer } from './answer.ts'
-import { ALL_METHODS, type ApiRoute } from './api-route.ts'
+import { ALL_METHODS, type ApiRoute, identifyCaller } from './api-route.ts'
 import { byLength, matchRepositoryPath, type RepositoryPath } from './repository-path.ts'
 
 /**
@@ -45,11 +45,7 @@ export function registerRepositoryRoutes(fastify: FastifyInstance, admin: Admin,
         void reply.header('Allow', allowed)
         throw new AdminError('METHOD_NOT_ALLOWED', `expected ${allowed}`)
       }
-      let caller = ANONYMOUS
-      if (route.access !== 'open') {
-        caller = await admin.callers.identify(request.headers.authorization, request.ip)
-        if (route.access === 'required') requireAccount(caller)
-      }
+      const caller = await identifyCaller(admin, route, request)
       matches.set(request, { route, path: found.path, caller })
     },
     handler: async (request, reply) => {

@@ -5,6 +5,7 @@
 import type { Clock } from '../base/clock.ts'
 import { RegistryError } from '../errors.ts'
 import { findLedgerBlob, findNamingManifest } from '../metadata/admission-facts.ts'
+import { loadRootFacts } from '../metadata/eviction-facts.ts'
 import { chargeItems, findChargeBytes, type LedgerItem, lockUsage } from '../metadata/ledger.ts'
 import { countMissingBlobs, isHeld, storeManifest } from '../metadata/manifests.ts'
 import type { Db, Metadata } from '../metadata/open.ts'
@@ -12,12 +13,13 @@ import { findLimit, type Limit, type LimitSettings, notifyRefused, warnIfCrossed
 import type { Removal } from '../metadata/removal.ts'
 import { ensureRepository } from '../metadata/repositories.ts'
 import { endReservationsOf, openReservation } from '../metadata/reservations.ts'
+import { listPinnedRoots } from '../metadata/roots.ts'
 import { pointTag, type StoredTag } from '../metadata/tags.ts'
 import type { Digest } from '../oci/digest.ts'
 import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
 import type { Tag } from '../oci/reference.ts'
 import type { Manifest } from '../oci/registry.ts'
-import { type Admission, decideAdmission, type TooLarge, type Wanted } from './admission.ts'
+import { type Admission, decideAdmission, findTooLarge, type TooLarge, type Wanted } from './admission.ts'
 import type { BlobHolder } from './blob-shelf.ts'
 import { carryOutEviction, type EvictionDeps, type EvictionReason, forgetRemoved } from './evictions.ts'
 import type { LastUses } from './last-uses.ts'
@@ -76,7 +78,16 @@ export class Space {
     const { organization, manifest } = image
     const manifestItem = { kind: 'manifest', digest: manifest.descriptor.digest, sizeBytes: manifest.bytes.byteLength }
     const items = [manifestItem as LedgerItem, ...blobItems(image.parsed)]
-    if (!(await this.#deps.store.hasRoomFor(organization.organizationId, items))) return undefined
+    let tooLarge: TooLarge | undefined
+    const mayEvict = async () => {
+      // What the organization's own limit refuses costs no other organization an image.
+      tooLarge = await this.#findTooLarge(organization.organizationId, items)
+      return tooLarge === undefined
+    }
+    if (!(await this.#deps.store.hasRoomFor(organization.organizationId, items, mayEvict))) {
+      if (tooLarge === undefined || organization.passesTooLarge) return undefined
+      throw await this.#refuse(image, tooLarge)
+    }
     const reason = { kind: 'admission', repository: image.repository, reference: referenceOf(image) } as const
     try {
       return await this.#admitted(reason, async (tx, admit) => {
@@ -188,6 +199,14 @@ export class Space {
     if ((missing.get(manifestId) ?? 0) > 0) await openReservation(tx, { organizationId, manifestId, nowMs })
     await this.#warn(tx, organizationId, limit, nowMs)
     return removals
+  }
+
+  async #findTooLarge(organizationId: number, items: readonly LedgerItem[]): Promise<TooLarge | undefined> {
+    const { db } = this.#deps.metadata
+    const { limitBytes } = await findLimit(db, organizationId, this.#deps.limits)
+    if (limitBytes === undefined) return undefined
+    const pinned = await loadRootFacts(db, organizationId, await listPinnedRoots(db, organizationId))
+    return findTooLarge(items, limitBytes, pinned)
   }
 
   async #warn(tx: Db, organizationId: number, limit: Limit, nowMs: number): Promise<void> {

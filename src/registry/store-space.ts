@@ -40,13 +40,21 @@ export class StoreSpace {
     this.#deps = deps
   }
 
-  /** Whether what the ledger does not have yet of these items may be stored, after evicting if need be. */
-  async hasRoomFor(organizationId: number, items: readonly LedgerItem[]): Promise<boolean> {
+  /**
+   * Whether what the ledger does not have yet of these items may be stored, after evicting if need be. `mayEvict` is
+   * asked before anything goes for it: false when it would be for nothing.
+   */
+  async hasRoomFor(
+    organizationId: number,
+    items: readonly LedgerItem[],
+    mayEvict: () => Promise<boolean> = () => Promise.resolve(true),
+  ): Promise<boolean> {
     // Manifests lie in the database.
     const blobs = items.filter((item) => item.kind === 'blob')
     const missing = await listUnchargedItems(this.#deps.metadata.db, organizationId, blobs)
     const bytes = missing.reduce((sum, item) => sum + item.sizeBytes, 0)
     if (await this.#fits(bytes)) return true
+    if (!(await mayEvict())) return false
     const making = this.#making.then(() => this.#makeRoom(bytes))
     this.#making = making.then(
       () => {},

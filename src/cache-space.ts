@@ -4,7 +4,7 @@ import type { Config } from './config/load.ts'
 import type { Foundations, Report } from './foundations.ts'
 import type { LimitSettings } from './metadata/quotas.ts'
 import type { Removal } from './metadata/removal.ts'
-import { BlobShelf } from './registry/blob-shelf.ts'
+import { BlobShelf, type ReservationsEnded } from './registry/blob-shelf.ts'
 import { type EvictionReason, forgetRemoved } from './registry/evictions.ts'
 import type { BlobEvents } from './registry/ingest-limits.ts'
 import { LastUses } from './registry/last-uses.ts'
@@ -32,8 +32,9 @@ export function assembleSpace(options: {
   clock: Clock
   report: Report
   onEvent: BlobEvents
+  onReservationsEnded?: ReservationsEnded | undefined
 }): CacheSpace {
-  const { config, clock, report, onEvent } = options
+  const { config, clock, report, onEvent, onReservationsEnded } = options
   const { metadata, store, room } = options.foundations
   const limits = {
     hasQuotaManagement: config.featureQuotaManagement,
@@ -41,17 +42,18 @@ export function assembleSpace(options: {
   }
   const memory = new ManifestMemory()
   const uses = new LastUses(metadata, (repositoryId, tag) => memory.forgetTag(repositoryId, tag), report)
-  const shelf = new BlobShelf({ metadata, store, clock, limits, onEvent })
+  const shelf = new BlobShelf({ metadata, store, clock, limits, onEvent, onReservationsEnded })
   const transfers = new Transfers()
   const onEvicted = (removal: Removal, reason: EvictionReason) =>
     report('image_evicted', {
       reason: reason.kind,
       images: removal.roots.map((root) => `${root.repositoryName}@${root.digest}`),
       freedBytes: removal.freedBytes,
+      reservations: removal.reservations,
     })
   const shared = { metadata, clock, uses, transfers, memory, shelf, onEvicted }
   const storeSpace = new StoreSpace({ ...shared, room, storageLimitBytes: config.storageLimitBytes })
-  const space = new Space({ ...shared, limits, store: storeSpace })
+  const space = new Space({ ...shared, limits, store: storeSpace, onReservationsEnded })
   return {
     ...{ limits, memory, uses, shelf, transfers, space, onEvicted },
     forgetRemoved: (removals) => forgetRemoved({ memory, shelf }, removals),

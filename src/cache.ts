@@ -8,7 +8,7 @@ import { delayMs, everyMs, type Timer } from './base/timers.ts'
 import { assembleSpace, type CacheSpace } from './cache-space.ts'
 import type { Config } from './config/load.ts'
 import type { Foundations, Report } from './foundations.ts'
-import type { BlobShelf } from './registry/blob-shelf.ts'
+import type { BlobShelf, ReservationsEnded } from './registry/blob-shelf.ts'
 import { Completion } from './registry/completion.ts'
 import type { BlobEvents } from './registry/ingest-limits.ts'
 import { Ingests } from './registry/ingests.ts'
@@ -35,6 +35,7 @@ export type CacheOptions = {
   version: string
   observeUpstream: ObserveUpstream
   observeBlobs: BlobEvents
+  countReservations: ReservationsEnded
   limits?: CacheLimits
 }
 
@@ -64,8 +65,8 @@ export function assembleCache(options: CacheOptions): Cache {
     observe: options.observeUpstream,
     userAgent: `entrepot/${options.version}`,
   })
-  const onEvent = options.observeBlobs
-  const cacheSpace = assembleSpace({ config, foundations, clock, report, onEvent })
+  const { observeBlobs: onEvent, countReservations: onReservationsEnded } = options
+  const cacheSpace = assembleSpace({ config, foundations, clock, report, onEvent, onReservationsEnded })
   const { memory, uses, shelf, transfers, space } = cacheSpace
   const ingests = new Ingests({ shelf, space, transfers, hasRoom: () => room.hasRoomFor(0), delayMs, onEvent })
   const completion = config.featureProxyCacheBlobDownload

@@ -38,11 +38,11 @@ export type CollectionOptions = {
 export function assembleCollection(options: CollectionOptions): Collection {
   const { config, foundations, clock } = options
   const { metadata, lease, store } = foundations
-  const { report, metrics } = options.observation
+  const { report, metrics, countReservations } = options.observation
   const { limits, memory, uses, shelf, transfers, forgetRemoved, onEvicted } = options.cache.space
   const guard = new ClockGuard({ metadata, clock, report })
   const isHeld = () => guard.isHeld(clock())
-  const { rowsRemoved, ...events } = makeCollectorMetrics(metrics, { metadata, clock, isHeld })
+  const { rowsRemoved, ...events } = makeCollectorMetrics(metrics, { metadata, clock, isHeld, countReservations })
   const stopping = new AbortController()
   const pause = () => delayMs(COLLECTOR_LIMITS.pauseMs, { signal: stopping.signal })
   const shared = { metadata, clock, report, memory, uses, shelf, transfers }

@@ -7,7 +7,7 @@ import { makeAccessLog } from './http/access-log.ts'
 import type { ObserveAccess } from './http/access-record.ts'
 import type { BlobEvent, BlobEvents } from './registry/ingest-limits.ts'
 import type { ObserveUpstream } from './upstream/upstream-event.ts'
-import { makeRemovalCounter } from './workers/collector-metrics.ts'
+import { type CountReservations, makeRemovalCounter, makeReservationCounter } from './workers/collector-metrics.ts'
 
 export type Observation = {
   logger: Logger
@@ -16,6 +16,7 @@ export type Observation = {
   observeAccess: ObserveAccess
   observeUpstream: ObserveUpstream
   observeBlobs: BlobEvents
+  countReservations: CountReservations
 }
 
 /** Of interest to whoever looks for the course of one pull, not to whoever runs the server. */
@@ -37,7 +38,8 @@ const WARNINGS: ReadonlySet<string> = new Set([
 export function openObservation(level: LogLevel, clock: Clock): Observation {
   const logger = createLogger({ level, nowMs: clock })
   const metrics = new Metrics()
-  const countRemoval = makeRemovalCounter(metrics)
+  const countReservations = makeReservationCounter(metrics)
+  const countRemoval = makeRemovalCounter(metrics, countReservations)
   const report: Report = (event, fields) => {
     countRemoval(event, fields)
     if ('error' in fields || WARNINGS.has(event)) logger.warn(event, fields)
@@ -48,6 +50,7 @@ export function openObservation(level: LogLevel, clock: Clock): Observation {
     logger,
     metrics,
     report,
+    countReservations,
     observeAccess: makeAccessLog(clock, metrics, writeLine),
     observeUpstream: makeUpstreamObserver(metrics, logger),
     observeBlobs: (event, fields) => {

@@ -109,6 +109,8 @@ export type Publication = {
   nowMs: number
   /** What the charge may not exceed when nothing was reserved for the blob; undefined is no limit. */
   limitBytes?: number | undefined
+  /** How many reservations were fulfilled by it; called before the commit, and again when the transaction is. */
+  onFulfilled?: (reservations: number) => void
 }
 
 /**
@@ -122,7 +124,7 @@ export async function publishBlob(tx: Db, fields: Publication): Promise<boolean>
   if (usage === undefined || usage.generation !== fields.generation) return false
   if (!(await isNamed(tx, organizationId, digest))) return false
   if (!(await storeCharged(tx, fields, usage.chargeBytes))) return false
-  await endFulfilledReservations(tx, organizationId, digest)
+  fields.onFulfilled?.(await endFulfilledReservations(tx, organizationId, digest))
   await insertBlob(tx, fields)
   await tx.deleteFrom('garbage').where('digest', '=', digest).execute()
   await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).where('digest', '=', digest).execute()

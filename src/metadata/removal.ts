@@ -10,6 +10,8 @@ import { releaseBlobs, releaseManifests } from './release.ts'
 export type Removal = {
   /** By which the charge fell. */
   freedBytes: number
+  /** Open ones of what was removed. */
+  reservations: number
   roots: RemovedRoot[]
   /** Whose rows are gone: of the roots, and of what was reachable from them alone. */
   manifests: { repositoryId: number; digest: Digest }[]
@@ -78,7 +80,7 @@ export async function removeManifests(
 }
 
 function emptyRemoval(): Removal {
-  return { freedBytes: 0, roots: [], manifests: [], tags: [], blobs: [], garbage: [] }
+  return { freedBytes: 0, reservations: 0, roots: [], manifests: [], tags: [], blobs: [], garbage: [] }
 }
 
 function manifestsOf(tree: ReadonlyMap<number, TreeManifest>, ids: readonly number[]): TreeManifest[] {
@@ -194,7 +196,8 @@ async function deleteManifests(
     const links = tx.deleteFrom('manifest_blob').where('manifest_id', 'in', batch).returning('digest')
     for (const { digest } of await links.execute()) blobs.add(digest)
     await tx.deleteFrom('manifest_child').where('manifest_id', 'in', batch).execute()
-    await tx.deleteFrom('reservation').where('manifest_id', 'in', batch).execute()
+    const ended = await tx.deleteFrom('reservation').where('manifest_id', 'in', batch).executeTakeFirst()
+    removal.reservations += Number(ended.numDeletedRows)
     await tx.deleteFrom('manifest').where('id', 'in', batch).execute()
   }
   const digests = going.map((manifest) => manifest.digest)

@@ -110,21 +110,26 @@ export async function endReservations(
   return freedBytes
 }
 
-/** End those of all manifests that name the digest: the upstream has refused it for good. Resolves to freed bytes. */
+/** End those of all manifests that name the digest: the upstream has refused it for good. Resolves to their number. */
 export async function endReservationsOf(tx: Db, organizationId: number, digest: string): Promise<number> {
   await lockCharge(tx, organizationId)
-  return endReservations(tx, organizationId, await listReserving(tx, organizationId, digest))
+  const ids = await listReserving(tx, organizationId, digest)
+  await endReservations(tx, organizationId, ids)
+  return ids.length
 }
 
-/** End those whose last missing blob this digest was. The charge does not move. */
-export async function endFulfilledReservations(tx: Db, organizationId: number, digest: string): Promise<void> {
+/** End those whose last missing blob this digest was; resolves to their number. The charge does not move. */
+export async function endFulfilledReservations(tx: Db, organizationId: number, digest: string): Promise<number> {
   const ids = await listReserving(tx, organizationId, digest)
+  let ended = 0
   for (const batch of inBatches(ids)) {
-    await sql`
+    const result = await sql`
       delete from reservation
       where manifest_id in (${sql.join(batch)}) and not ${hasMissing(sql.ref('reservation.manifest_id'))}
     `.execute(tx)
+    ended += Number(result.numAffectedRows ?? 0)
   }
+  return ended
 }
 
 /**

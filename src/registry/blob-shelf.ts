@@ -38,7 +38,11 @@ export type BlobShelfDeps = {
   clock: Clock
   limits: LimitSettings
   onEvent: BlobEvents
+  onReservationsEnded?: ReservationsEnded | undefined
 }
+
+/** For metrics; what was removed is told by `Removal.reservations`. */
+export type ReservationsEnded = (reason: 'fulfilled' | 'refused', count: number) => void
 
 /** Who may have bytes: an organization, as long as its upstream is the one that gave them. */
 export type BlobHolder = { organizationId: number; generation: number }
@@ -269,11 +273,16 @@ export class BlobShelf {
   async #grant(holder: BlobHolder, digest: Digest, sizeBytes: number): Promise<boolean> {
     const { organizationId, generation } = holder
     const fields = { organizationId, generation, digest, sizeBytes, nowMs: this.#deps.clock() }
+    let fulfilled = 0
+    const onFulfilled = (reservations: number) => {
+      fulfilled = reservations
+    }
     const isGranted = await this.#deps.metadata.transaction(async (tx) => {
       const { limitBytes } = await findLimit(tx, organizationId, this.#deps.limits)
-      return publishBlob(tx, { ...fields, limitBytes })
+      return publishBlob(tx, { ...fields, limitBytes, onFulfilled })
     })
     if (!isGranted) return false
+    this.#deps.onReservationsEnded?.('fulfilled', fulfilled)
     this.#publications += 1
     this.#published.set(digest, this.#publications)
     return true

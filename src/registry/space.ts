@@ -20,7 +20,7 @@ import { MANIFEST_LIMITS, type ParsedManifest } from '../oci/manifest.ts'
 import type { Tag } from '../oci/reference.ts'
 import type { Manifest } from '../oci/registry.ts'
 import { type Admission, decideAdmission, findTooLarge, type TooLarge, type Wanted } from './admission.ts'
-import type { BlobHolder } from './blob-shelf.ts'
+import type { BlobHolder, ReservationsEnded } from './blob-shelf.ts'
 import { carryOutEviction, type EvictionDeps, type EvictionReason, forgetRemoved } from './evictions.ts'
 import type { LastUses } from './last-uses.ts'
 import type { StoreSpace } from './store-space.ts'
@@ -33,6 +33,7 @@ export type SpaceDeps = EvictionDeps & {
   transfers: Transfers
   limits: LimitSettings
   store: Pick<StoreSpace, 'hasRoomFor'>
+  onReservationsEnded?: ReservationsEnded | undefined
 }
 
 export type Image = {
@@ -151,10 +152,11 @@ export class Space {
 
   /** The upstream does not have a blob, or refuses it: what was reserved for its images is released. */
   async upstreamRefused(organizationId: number, digest: Digest): Promise<void> {
-    await this.#deps.metadata.transaction(async (tx) => {
+    const ended = await this.#deps.metadata.transaction(async (tx) => {
       await lockUsage(tx, organizationId)
-      await endReservationsOf(tx, organizationId, digest)
+      return endReservationsOf(tx, organizationId, digest)
     })
+    this.#deps.onReservationsEnded?.('refused', ended)
   }
 
   /** Run a transaction that admits something, and afterwards remove the bytes of what was evicted for it. */

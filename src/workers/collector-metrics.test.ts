@@ -3,15 +3,21 @@ import { test } from 'node:test'
 import { CollectionRig } from '../../test/fakes/collection-rig.ts'
 import { Metrics } from '../base/metrics.ts'
 import { MINUTE_MS } from '../base/units.ts'
-import { describeExpired, makeCollectorMetrics, makeRemovalCounter } from './collector-metrics.ts'
+import {
+  describeExpired,
+  makeCollectorMetrics,
+  makeRemovalCounter,
+  makeReservationCounter,
+} from './collector-metrics.ts'
 
 test('what waits and what went is what Prometheus reads', async (t) => {
   const rig = await CollectionRig.open(t)
   const metrics = new Metrics()
+  const countReservations = makeReservationCounter(metrics)
   let isHeld = true
-  const deps = { metadata: rig.metadata, clock: () => rig.nowMs, isHeld: () => isHeld }
+  const deps = { metadata: rig.metadata, clock: () => rig.nowMs, isHeld: () => isHeld, countReservations }
   const counters = makeCollectorMetrics(metrics, deps)
-  const count = makeRemovalCounter(metrics)
+  const count = makeRemovalCounter(metrics, countReservations)
   const organization = await rig.organization()
   await rig.image(organization, 'v1', { expiresInMs: 1 })
   await rig.image(organization, 'v2', { isReserved: true })
@@ -35,6 +41,8 @@ test('what waits and what went is what Prometheus reads', async (t) => {
   for (const { event, fields } of rig.reports) count(event, fields)
   counters.ran('done', 2)
   counters.reservationsEnded('idle', 3)
+  countReservations('fulfilled', 0)
+  count('image_evicted', { reason: 'admission', images: ['a'], freedBytes: 1, reservations: 2 })
   const after = (await metrics.render()).split('\n')
   for (const line of [
     'entrepot_expired_images_waiting 0',
@@ -44,6 +52,7 @@ test('what waits and what went is what Prometheus reads', async (t) => {
     'entrepot_images_removed_total{reason="expired"} 1',
     'entrepot_collector_rows_total{kind="blob"} 2',
     'entrepot_reservations_ended_total{reason="idle"} 3',
+    'entrepot_reservations_ended_total{reason="removed"} 2',
     'entrepot_blobs_removed_total 2',
     'entrepot_blob_bytes_removed_total 300',
   ]) {

@@ -105,6 +105,24 @@ test('it ends when the upstream does not have one of its blobs', async (t) => {
   assert.equal(await rig.charge(cache), held)
 })
 
+test('reservations that end are counted by why', async (t) => {
+  const cache = await rig.entrepot.cache(t, { app: { a, b: image({ seed: `${tests} b`, layers: 1 }) } })
+  const counted = async (reason: string) =>
+    (await rig.entrepot.metric(`entrepot_reservations_ended_total{reason="${reason}"}`)) || 0
+  const before = [await counted('fulfilled'), await counted('refused')] as const
+  await rig.ask(cache, 'app', 'a', a)
+  for (const blob of [layer(a, 0), layer(a, 1)]) await cache.get(`app/blobs/${blob.digest}`)
+  await cache.get(`app/blobs/${a.config?.digest}`)
+  await rig.entrepot.ingestsEnded()
+  assert.deepEqual([await counted('fulfilled'), await counted('refused')], [before[0] + 1, before[1]])
+  assert.equal((await cache.get('app/manifests/b')).status, 200)
+  for (const digest of cache.upstream.repository('app').blobs.keys())
+    cache.upstream.repository('app').blobs.delete(digest)
+  const other = JSON.parse((await cache.get('app/manifests/b')).body.toString()).layers[0].digest
+  assert.equal((await cache.get(`app/blobs/${other}`)).status, 404)
+  await eventually(async () => assert.equal(await counted('refused'), before[1] + 1))
+})
+
 test('that the upstream is down ends nothing', async (t) => {
   const cache = await rig.entrepot.cache(t, { app: { a } })
   await rig.ask(cache, 'app', 'a', a)

@@ -124,7 +124,8 @@ export async function publishBlob(tx: Db, fields: Publication): Promise<boolean>
   if (usage === undefined || usage.generation !== fields.generation) return false
   if (!(await isNamed(tx, organizationId, digest))) return false
   if (!(await storeCharged(tx, fields, usage.chargeBytes))) return false
-  fields.onFulfilled?.(await endFulfilledReservations(tx, organizationId, digest))
+  const fulfilled = await endFulfilledReservations(tx, organizationId, digest)
+  fields.onFulfilled?.(fulfilled)
   await insertBlob(tx, fields)
   await tx.deleteFrom('garbage').where('digest', '=', digest).execute()
   await tx.deleteFrom('ingest').where('organization_id', '=', organizationId).where('digest', '=', digest).execute()

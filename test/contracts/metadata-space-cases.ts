@@ -223,7 +223,7 @@ async function checkRemoval(metadata: Metadata): Promise<void> {
   const { id: repositoryId, name: repositoryName } = repository
   assert.deepEqual(removal, {
     freedBytes: image.manifest.bytes.byteLength + 107,
-    reservations: 0,
+    reservations: 1,
     roots: [{ manifestId: id, repositoryId, repositoryName, digest: image.digest, tags: ['a', 'b', 'was'] }],
     manifests: [{ repositoryId, digest: image.digest }],
     tags: removal.tags,

@@ -178,6 +178,22 @@ export async function pushImages(
   return pushed
 }
 
+/**
+ * Push an image of a small base that all such images share and one layer that no compression makes smaller, so that
+ * it takes as much space as it says.
+ */
+export async function pushSizedImage(
+  writer: RegistryWriter,
+  target: { repository: string; tag: string; layerBytes: number },
+): Promise<PushedImage> {
+  const { repository, tag, layerBytes } = target
+  const layers = [await busyboxLayer(), fileLayer(`${repository} ${tag}`.replaceAll('/', ' '), layerBytes, 'none')]
+  const { top } = single(layers)
+  const digests = await push(writer, repository, top, [tag])
+  const diffIds = layers.map((layer) => layer.diffId)
+  return { kind: 'big', repository, tag, top, own: top, diffIds, referrers: [], digests }
+}
+
 /** Children and blobs before what names them. Resolves to every digest. */
 async function push(
   writer: RegistryWriter,

@@ -12,6 +12,8 @@ export type EntrepotOptions = {
   databaseUri?: string
   /** More of `config.yaml`. */
   settings?: Record<string, unknown>
+  /** A file with the time, for tests in which days pass. */
+  testClockFile?: string
 }
 
 export type OrganizationOptions = {
@@ -58,7 +60,7 @@ export async function startEntrepot(options: EntrepotOptions = {}): Promise<Runn
   )
   const daemon = await startDaemon({
     command: process.execPath,
-    args: [MAIN, 'serve'],
+    args: [MAIN, 'serve', ...(options.testClockFile === undefined ? [] : ['--test-clock', options.testClockFile])],
     env: { PORT: host.split(':')[1] ?? '', ENTREPOT_DATA: folder.path, ENTREPOT_CONFIG: configFile },
     isReady: () => answers(`${url}/health/instance`),
   }).catch(async (error: unknown) => {

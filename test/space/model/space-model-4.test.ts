@@ -1,0 +1,3 @@
+import { testOnSqlite } from './space-model.ts'
+
+testOnSqlite(4)

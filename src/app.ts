@@ -22,6 +22,7 @@ import { registerHealth } from './http/health.ts'
 import { startMetricsServer } from './http/metrics-server.ts'
 import { createRegistryHandler } from './http/registry/registry-handler.ts'
 import { type RunningServer, startServer } from './http/server.ts'
+import { listLargestCharges } from './metadata/largest-charges.ts'
 import { type Observation, openObservation } from './observation.ts'
 import { resumeRotation } from './rotate-secrets.ts'
 import { JOB_LIMITS } from './workers/collector-jobs.ts'
@@ -189,12 +190,26 @@ async function assembleAdmin(
 
 const ADMIN_JOB_LIMITS = { flushMs: 10 * SECOND_MS, sweepMs: 10 * MINUTE_MS } as const
 
-function addGauges({ metrics }: Observation, { store }: Foundations, cache: Cache): void {
+/** Organizations with a charge and a limit of their own in the metrics: those that are charged for most. */
+const measuredOrganizationsMax = 1000
+
+function addGauges({ metrics }: Observation, { store, metadata }: Foundations, cache: Cache): void {
   metrics.addGauge('entrepot_ingests_running', 'Blobs that are being received.', () => cache.ingests.running)
   metrics.addGauge('entrepot_store_free_bytes', 'Bytes that the disk of the blob store has left.', async () => {
     const capacity = await store.capacity()
     return capacity?.freeBytes ?? Number.NaN
   })
+  const list = () => listLargestCharges(metadata.db, cache.space.limits, measuredOrganizationsMax)
+  const chargeHelp = `Bytes that an organization is charged for; the ${measuredOrganizationsMax} largest.`
+  metrics.addGauges('entrepot_charge_bytes', chargeHelp, 'organization', async () =>
+    (await list()).map(({ organization, chargeBytes }) => [organization, chargeBytes] as const),
+  )
+  const limitHelp = 'Bytes that an organization may be charged for; absent without a limit.'
+  metrics.addGauges('entrepot_limit_bytes', limitHelp, 'organization', async () =>
+    (await list()).flatMap(({ organization, limitBytes }) =>
+      limitBytes === undefined ? [] : [[organization, limitBytes] as const],
+    ),
+  )
 }
 
 function startWorkers({ lease }: Foundations, admin: Admin, collection: Collection, { report }: Observation): Timer[] {

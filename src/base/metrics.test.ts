@@ -12,7 +12,15 @@ test('what is counted is what Prometheus reads', async () => {
   metrics.countIngest('failed')
   metrics.countIngestedBytes(42)
   metrics.addGauge('entrepot_ingests_running', 'Blobs that are being received.', () => 3)
+  const charges = new Map([
+    ['hub', 7],
+    ['lab', 8],
+  ])
+  metrics.addGauges('entrepot_charge_bytes', 'Charges.', 'organization', async () => charges)
+  await metrics.render()
+  charges.delete('lab')
   const text = await metrics.render()
+  assert.doesNotMatch(text, /"lab"/, 'what is gone is not measured')
   for (const line of [
     'entrepot_pulls_total{organization="hub",kind="getManifest",outcome="hit"} 2',
     'entrepot_requests_total{kind="getBlob",status="206"} 1',
@@ -23,6 +31,7 @@ test('what is counted is what Prometheus reads', async () => {
     'entrepot_ingests_total{result="failed"} 1',
     'entrepot_ingested_bytes_total 42',
     'entrepot_ingests_running 3',
+    'entrepot_charge_bytes{organization="hub"} 7',
   ]) {
     assert.ok(text.split('\n').includes(line), `${line} is not in\n${text}`)
   }

@@ -167,4 +167,19 @@ export class Metrics {
     })
     this.#gauges.set(name, gauge)
   }
+
+  /** The same, for each value of a label; the caller bounds how many. What is not read any more is gone. */
+  addGauges(name: string, help: string, label: string, read: () => Promise<Iterable<readonly [string, number]>>): void {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.#registry],
+      async collect() {
+        const values = await read()
+        gauge.reset()
+        for (const [value, number] of values) gauge.set({ [label]: value }, number)
+      },
+    })
+  }
 }

@@ -1,9 +1,11 @@
 /** Quotas, what they come to, and what is told of them: log entries and notifications. */
 import assert from 'node:assert/strict'
+import { listLargestCharges } from '../../src/metadata/largest-charges.ts'
 import { lockUsage } from '../../src/metadata/ledger.ts'
 import { addLogEntry, EVENT_METADATA_LIMITS, listLogEntries } from '../../src/metadata/log-entries.ts'
 import { addNotification, listNotifications, notificationsMax } from '../../src/metadata/notifications.ts'
 import type { Metadata } from '../../src/metadata/open.ts'
+import { findOrganizationById } from '../../src/metadata/organizations.ts'
 import {
   createQuota,
   createQuotaLimit,
@@ -180,6 +182,38 @@ export const QUOTA_CASES: readonly MetadataCase[] = [
       assert.deepEqual(await told([900, 1000], NOW_MS + 9 * againMs), [undefined, undefined], 'it has not')
       assert.deepEqual(await told([850, 900], NOW_MS + 9 * againMs), [undefined, 90], 'by 5 %')
       assert.deepEqual(await told([1, 30, 0, 30], NOW_MS + 9 * againMs), [undefined, undefined, undefined, 3])
+    },
+  },
+  {
+    title: 'the organizations that are charged for most are listed with their limits, the largest first',
+    async check(metadata) {
+      const { db } = metadata
+      const limited = await newQuota(metadata, 1001, [
+        ['Reject', 95],
+        ['Reject', 33],
+        ['Warning', 10],
+      ])
+      const { id: bare } = await newOrganization(db)
+      const { id: deleted } = await newOrganization(db)
+      const huge = 2 ** 50
+      for (const [id, bytes] of [
+        [limited.organizationId, huge],
+        [bare, huge + 1],
+        [deleted, huge + 2],
+      ] as const) {
+        await db.updateTable('usage').set({ charge_bytes: bytes }).where('organization_id', '=', id).execute()
+      }
+      await db.updateTable('organization').set({ deleted_at: NOW_MS }).where('id', '=', deleted).execute()
+      const nameOf = async (id: number) => (await findOrganizationById(db, id))?.name
+      assert.deepEqual(await listLargestCharges(db, { ...ON, systemRejectBytes: 77 }, 2), [
+        { organization: await nameOf(bare), chargeBytes: huge + 1, limitBytes: 77 },
+        { organization: await nameOf(limited.organizationId), chargeBytes: huge, limitBytes: 330 },
+      ])
+      const [, off] = await listLargestCharges(db, { hasQuotaManagement: false, systemRejectBytes: 77 }, 2)
+      assert.equal(off?.limitBytes, undefined)
+      for (const id of [limited.organizationId, bare, deleted]) {
+        await db.updateTable('usage').set({ charge_bytes: 0 }).where('organization_id', '=', id).execute()
+      }
     },
   },
   {

@@ -123,6 +123,16 @@ test('reservations that end are counted by why', async (t) => {
   await eventually(async () => assert.equal(await counted('refused'), before[1] + 1))
 })
 
+test('charge and limit of an organization are measured', async (t) => {
+  const cache = await rig.entrepot.cache(t, { app: { a } })
+  await rig.ask(cache, 'app', 'a', a)
+  const label = `{organization="${cache.organization}"}`
+  assert.equal(await rig.entrepot.metric(`entrepot_charge_bytes${label}`), sizeOf(a))
+  assert.ok(Number.isNaN(await rig.entrepot.metric(`entrepot_limit_bytes${label}`)), 'there is none yet')
+  await rig.setQuota(cache, sizeOf(a) + 1)
+  assert.equal(await rig.entrepot.metric(`entrepot_limit_bytes${label}`), sizeOf(a) + 1)
+})
+
 test('that the upstream is down ends nothing', async (t) => {
   const cache = await rig.entrepot.cache(t, { app: { a } })
   await rig.ask(cache, 'app', 'a', a)

@@ -12,6 +12,7 @@ import { OAuthApplications } from './oauth-applications.ts'
 import { Organizations } from './organizations.ts'
 import { OwnAccount } from './own-account.ts'
 import { Passwords } from './passwords.ts'
+import { PermissionGate } from './permission-gate.ts'
 import { OrganizationPullPermission } from './permissions.ts'
 import { Pins } from './pins.ts'
 import { ProxyCaches } from './proxy-caches.ts'
@@ -36,6 +37,8 @@ export type Admin = {
   epoch: RightsEpoch
   authenticator: RegistryAuthenticator
   permission: PullPermission
+  /** Asked by every route of the API, before its handler. */
+  gate: PermissionGate
   registryTokens: JwtRegistryTokens
   callers: Callers
   accessTokens: AccessTokens
@@ -80,6 +83,7 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     epoch,
     authenticator: new RegistryAuthenticator(context, directory, credentials, registryTokens),
     permission: new OrganizationPullPermission(context, directory, rights),
+    gate: new PermissionGate(context, rights),
     registryTokens,
     callers: new Callers(credentials, sessions),
     accessTokens,

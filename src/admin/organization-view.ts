@@ -3,7 +3,7 @@ import type { Organization } from '../metadata/organizations.ts'
 import type { Team, TeamRole } from '../metadata/teams.ts'
 import { type Avatar, avatarOf } from './avatar.ts'
 import type { OrganizationQuotaView } from './quota-view.ts'
-import type { Standing } from './rights.ts'
+import type { OrganizationStanding } from './rights.ts'
 
 export type TeamView = {
   name: string
@@ -42,7 +42,7 @@ export type OrganizationView = Partial<OrganizationQuotaView> & {
 
 export function viewOrganization(
   organization: Organization,
-  standing: Standing,
+  standing: OrganizationStanding,
   teams: readonly Team[],
   quota: OrganizationQuotaView | undefined,
 ): OrganizationView {

@@ -4,12 +4,14 @@ import type { Organization } from '../metadata/organizations.ts'
 import { findRoles, type TeamRole } from '../metadata/teams.ts'
 import { unauthorized } from './admin-error.ts'
 import type { AccountCaller, Caller } from './caller.ts'
+import { mayDo } from './permission-decision.ts'
+import type { RuleName, Standing } from './permission-rules.ts'
 import { EpochMemory } from './rights-epoch.ts'
 import { scopesGive } from './scopes.ts'
 import type { AdminContext } from './settings.ts'
 
 /** What a caller is to an organization. An administrator is a member too. */
-export type Standing = { isAdmin: boolean; isMember: boolean; maySeeAll: boolean }
+export type OrganizationStanding = { isAdmin: boolean; isMember: boolean; maySeeAll: boolean }
 
 const standingsRememberedMax = 50_000
 
@@ -56,14 +58,37 @@ export class Rights {
     )
   }
 
+  /** What an account is, wherever it asks. */
+  standingsOf(account: Account): Standing[] {
+    if (account.kind === 'robot') return ['robot']
+    const standings: Standing[] = ['user']
+    if (this.isSuperuser(account)) {
+      standings.push(this.#context.settings.hasSuperusersFullAccess ? 'superuser' : 'limitedSuperuser')
+    }
+    if (this.isReader(account)) standings.push('readonlySuperuser')
+    return standings
+  }
+
+  /** What it is in an organization beside that. */
+  async standingsIn(account: Account, organization: Organization): Promise<Standing[]> {
+    const standings = this.standingsOf(account)
+    const roles = await this.rolesIn(organization.id, account.id)
+    if (account.kind === 'robot') return roles.length === 0 ? standings : [...standings, 'teamRobot']
+    standings.push(...roles)
+    if (roles.includes('admin') && this.#context.settings.mayOrganizationAdminsEditQuota) standings.push('quotaAdmin')
+    return standings
+  }
+
   /** A team's role *admin* administers; every role is a membership. A token is held to its scopes. */
-  async standing(caller: Caller, organization: Organization): Promise<Standing> {
+  async standing(caller: Caller, organization: Organization): Promise<OrganizationStanding> {
     if (caller.kind === 'anonymous') return { isAdmin: false, isMember: false, maySeeAll: false }
     const { account, scopes } = caller
-    const roles = await this.rolesIn(organization.id, account.id)
-    const hasFullAccess = this.#context.settings.hasSuperusersFullAccess && this.actsAsSuperuser(caller)
-    const isAdmin = hasFullAccess || (roles.includes('admin') && scopesGive(scopes, 'administerOrganizations'))
-    const isMember = isAdmin || (roles.length > 0 && scopesGive(scopes, 'beMember'))
-    return { isAdmin, isMember, maySeeAll: this.isReader(account) && scopesGive(scopes, 'superuser') }
+    const standings = await this.standingsIn(account, organization)
+    const obeys = (rule: RuleName) => mayDo(standings, scopes, { rule, effect: 'reads' })
+    return {
+      isAdmin: obeys('organization.administer'),
+      isMember: obeys('organization.belong'),
+      maySeeAll: this.isReader(account) && scopesGive(scopes, 'superuser'),
+    }
   }
 }

@@ -14,7 +14,7 @@ export const SCOPES = [
 export type Scope = (typeof SCOPES)[number]
 
 /** What a token may be needed for. Each is given by any of its scopes. */
-const GIVEN_BY = {
+export const GIVEN_BY = {
   administerOrganizations: ['org:admin'],
   administerRepositories: ['repo:admin'],
   administerUser: ['user:admin'],
@@ -23,6 +23,7 @@ const GIVEN_BY = {
   pull: ['repo:read', 'repo:write', 'repo:admin', 'repo:create'],
   readUser: ['user:read', 'user:admin'],
   superuser: ['super:user'],
+  writeRepositories: ['repo:write', 'repo:admin'],
 } as const satisfies Record<string, readonly Scope[]>
 
 export type Power = keyof typeof GIVEN_BY

@@ -5,6 +5,7 @@ import type { Admin } from '../../admin/admin.ts'
 import { AdminError } from '../../admin/admin-error.ts'
 import { ANONYMOUS, type Caller, requireAccount, requireFreshLogin } from '../../admin/caller.ts'
 import { isCsrfToken } from '../../admin/csrf.ts'
+import { type ApiOperation, operationOf } from '../../admin/permission-table.ts'
 import { SECOND_MS } from '../../base/units.ts'
 import { type ApiAnswer, sendAnswer } from './answer.ts'
 import { readSessionCookie } from './session-cookie.ts'
@@ -31,7 +32,7 @@ export type ApiRoute = {
    * signs it in; always: also when nobody is signed in (who signs in is somebody afterwards).
    */
   csrf?: 'always'
-  /** Who comes with a session must have given the password a short while ago. */
+  /** As the permission table says, which is what counts. */
   freshLogin?: true
   /** Undefined when the route reads no body. */
   body: z.ZodType | undefined
@@ -68,13 +69,15 @@ export function registerRoutes(fastify: FastifyInstance, admin: Admin, routes: r
 }
 
 function registerRoute(fastify: FastifyInstance, admin: Admin, route: ApiRoute, url: string): void {
+  const guarded = { ...route, operation: operationOf(route) }
   const callers = new WeakMap<FastifyRequest, Caller>()
   fastify.route({
     method: route.method,
     url,
     // Before the body is read: nobody unknown makes us read a megabyte.
     onRequest: async (request) => {
-      callers.set(request, await identifyCaller(admin, route, request))
+      const params = request.params as Readonly<Record<string, string>>
+      callers.set(request, await admit(admin, guarded, request, params))
     },
     handler: async (request, reply) => {
       const answer = await route.handle({
@@ -89,11 +92,25 @@ function registerRoute(fastify: FastifyInstance, admin: Admin, route: ApiRoute, 
   })
 }
 
+/** A route and its row of the permission table. */
+export type GuardedRoute = ApiRoute & { operation: ApiOperation }
+
 /**
- * Who calls a route, if they may call it at all. Errors: AdminError INVALID_TOKEN, FRESH_LOGIN_REQUIRED;
- * INSUFFICIENT_SCOPE without the CSRF token; TOO_MANY_REQUESTS.
+ * Who calls a route, if the permission table lets them. Errors: AdminError INVALID_TOKEN, FRESH_LOGIN_REQUIRED,
+ * INSUFFICIENT_SCOPE, also without the CSRF token; NOT_FOUND for an organization that is not there; TOO_MANY_REQUESTS.
  */
-export async function identifyCaller(admin: Admin, route: ApiRoute, request: FastifyRequest): Promise<Caller> {
+export async function admit(
+  admin: Admin,
+  route: GuardedRoute,
+  request: FastifyRequest,
+  params: Readonly<Record<string, string>>,
+): Promise<Caller> {
+  const caller = await identifyCaller(admin, route, request)
+  await admin.gate.require(caller, route.operation, params)
+  return caller
+}
+
+async function identifyCaller(admin: Admin, route: GuardedRoute, request: FastifyRequest): Promise<Caller> {
   const { authorization } = request.headers
   const sessionId = authorization === undefined ? readSessionCookie(request.headers.cookie) : undefined
   if (route.csrf === 'always' && authorization === undefined) requireCsrfToken(request, sessionId)
@@ -103,7 +120,7 @@ export async function identifyCaller(admin: Admin, route: ApiRoute, request: Fas
   const isSession = caller.kind === 'account' && caller.session !== undefined
   if (isSession && route.method !== 'GET') requireCsrfToken(request, sessionId)
   const { clock, settings } = admin
-  if (route.freshLogin === true) requireFreshLogin(caller, clock(), settings.freshLoginSeconds * SECOND_MS)
+  if (route.operation.freshLogin) requireFreshLogin(caller, clock(), settings.freshLoginSeconds * SECOND_MS)
   return caller
 }
 

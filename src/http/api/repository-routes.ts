@@ -6,8 +6,9 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Admin } from '../../admin/admin.ts'
 import { AdminError } from '../../admin/admin-error.ts'
 import type { Caller } from '../../admin/caller.ts'
+import { operationOf } from '../../admin/permission-table.ts'
 import { sendAnswer } from './answer.ts'
-import { ALL_METHODS, type ApiRoute, identifyCaller } from './api-route.ts'
+import { ALL_METHODS, type ApiRoute, admit, type GuardedRoute } from './api-route.ts'
 import { byLength, matchRepositoryPath, type RepositoryPath } from './repository-path.ts'
 
 /**
@@ -24,8 +25,9 @@ export function isRepositoryRoute(route: ApiRoute): boolean {
 
 /** Register those of `routes` that begin with `REPOSITORY`, and 405 for the other methods of their paths. */
 export function registerRepositoryRoutes(fastify: FastifyInstance, admin: Admin, routes: readonly ApiRoute[]): void {
-  const byPattern = new Map<string, ApiRoute[]>()
-  for (const route of routes.filter(isRepositoryRoute)) {
+  const byPattern = new Map<string, GuardedRoute[]>()
+  for (const plain of routes.filter(isRepositoryRoute)) {
+    const route = { ...plain, operation: operationOf(plain) }
     const pattern = route.path.slice(REPOSITORY.length).replace(/^\/|\/$/g, '')
     byPattern.set(pattern, [...(byPattern.get(pattern) ?? []), route])
   }
@@ -45,7 +47,8 @@ export function registerRepositoryRoutes(fastify: FastifyInstance, admin: Admin,
         void reply.header('Allow', allowed)
         throw new AdminError('METHOD_NOT_ALLOWED', `expected ${allowed}`)
       }
-      const caller = await identifyCaller(admin, route, request)
+      const { organization, repository, params } = found.path
+      const caller = await admit(admin, route, request, { ...params, organization, repository })
       matches.set(request, { route, path: found.path, caller })
     },
     handler: async (request, reply) => {
@@ -64,7 +67,7 @@ export function registerRepositoryRoutes(fastify: FastifyInstance, admin: Admin,
   })
 }
 
-function find(patterns: readonly [string, ApiRoute[]][], path: string) {
+function find(patterns: readonly [string, GuardedRoute[]][], path: string) {
   for (const [pattern, routes] of patterns) {
     const matched = matchRepositoryPath(path, pattern)
     if (matched !== undefined) return { routes, path: matched }

@@ -1,10 +1,13 @@
-/** What the eviction plan is made from: roots, what is reachable from them, and who else holds it. Read under the lock. */
+/** What the eviction plan is made from: roots, what is reachable from them, who else holds it. Read under the lock. */
 import { sql } from 'kysely'
 import type { Digest } from '../oci/digest.ts'
 import { MANIFEST_LIMITS } from '../oci/manifest.ts'
 import { inBatches } from './batches.ts'
 import type { Db } from './db.ts'
 import { loadTree, type TreeManifest } from './manifest-tree.ts'
+
+/** Who holds an item is counted only so far: what a base layer has of holders must not be what a plan costs. */
+export const HOLDERS_MAX = 1000
 
 export type RootFacts = {
   manifestId: number
@@ -31,7 +34,10 @@ export type LedgerFacts = {
   digest: Digest
   /** As it is charged. */
   sizeBytes: number
-  /** How many manifest rows of the organization have this digest, or name this blob. It is freed with the last. */
+  /**
+   * How many manifest rows of the organization have this digest, or name this blob: it is freed with the last. Infinity
+   * for HOLDERS_MAX or more: a plan then frees less than it could, never more.
+   */
   holders: number
 }
 
@@ -80,8 +86,8 @@ export async function findContainingRoots(db: Db, repositoryId: number, digest: 
 }
 
 /**
- * Ids of stored manifests that are no roots and that a stored index of the repository holds beside the digest, the least
- * recently used first.
+ * Ids of stored manifests that are no roots and that a stored index of the repository holds beside the digest, the
+ * least recently used first.
  */
 export async function listSiblings(db: Db, repositoryId: number, digest: string): Promise<number[]> {
   const { rows } = await sql<{ id: number }>`
@@ -159,8 +165,11 @@ async function loadLedger(
     kind === 'manifest'
       ? sql`select count(*) from manifest
           where manifest.organization_id = ${organizationId} and manifest.digest = ledger.digest`
-      : sql`select count(distinct manifest_id) from manifest_blob
-          where manifest_blob.organization_id = ${organizationId} and manifest_blob.digest = ledger.digest`
+      : sql`select count(*) from (
+          select distinct manifest_id from manifest_blob
+          where manifest_blob.organization_id = ${organizationId} and manifest_blob.digest = ledger.digest
+          limit ${sql.lit(HOLDERS_MAX)}
+        ) as holder`
   const facts = new Map<string, LedgerFacts>()
   for (const batch of inBatches([...new Set(digests)])) {
     const { rows } = await sql<{ digest: string; size_bytes: number; holders: number }>`
@@ -168,8 +177,15 @@ async function loadLedger(
       where organization_id = ${organizationId} and kind = ${kind} and digest in (${sql.join(batch)})
     `.execute(tx)
     for (const row of rows) {
-      const { holders: count } = row
-      facts.set(row.digest, { kind, digest: row.digest as Digest, sizeBytes: row.size_bytes, holders: count })
+      const held = Number(row.holders)
+      const isCounted = held < HOLDERS_MAX
+      const { digest, size_bytes: sizeBytes } = row
+      facts.set(digest, {
+        kind,
+        digest: digest as Digest,
+        sizeBytes,
+        holders: isCounted ? held : Number.POSITIVE_INFINITY,
+      })
     }
   }
   return facts

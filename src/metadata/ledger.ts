@@ -151,8 +151,8 @@ export type Recount = {
   /** The sum of the ledger. */
   ledgerBytes: number
   /**
-   * What the ledger should be: each manifest, each named blob that is stored, each reserved one that an open reservation
-   * holds (not all that it could hold: a blob of an incomplete image is admitted alone).
+   * What the ledger should be: each manifest, each named blob that is stored, each reserved one that an open
+   * reservation holds (not all that it could hold: a blob of an incomplete image is admitted alone).
    */
   trueBytes: number
 }
@@ -194,7 +194,8 @@ export async function repositorySizes(db: Db, repositoryIds: readonly number[]):
   for (let from = 0; from < repositoryIds.length; from += rowsPerStatement) {
     const ids = sql.join(repositoryIds.slice(from, from + rowsPerStatement))
     const { rows } = await sql<{ repository_id: number; bytes: number | string }>`
-      select repository_id, sum(size_bytes) as bytes from manifest where repository_id in (${ids}) group by repository_id
+      select repository_id, sum(size_bytes) as bytes from manifest where repository_id in (${ids})
+      group by repository_id
       union all
       select repository_id, sum(size_bytes) as bytes from (
         select distinct manifest_blob.repository_id, manifest_blob.digest, ledger.size_bytes

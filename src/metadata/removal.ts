@@ -1,4 +1,4 @@
-/** Images go: by eviction, collection, purge and deletion. One transaction, after which the charge is what it must be. */
+/** Images go: by eviction, collection, purge, deletion. One transaction, after which the charge is what it must be. */
 import type { Digest } from '../oci/digest.ts'
 import { inBatches } from './batches.ts'
 import type { Db } from './db.ts'

@@ -1,4 +1,4 @@
-/** Reservations: while one is open, the missing blobs of its manifest hold their place in the ledger (DESIGN part 5). */
+/** Reservations: while one is open, missing blobs of its manifest hold their place in the ledger (DESIGN part 5). */
 import { sql } from 'kysely'
 import { inBatches } from './batches.ts'
 import type { Db } from './db.ts'
@@ -145,8 +145,8 @@ export async function releaseReserved(tx: Db, organizationId: number, digests: r
         and digest in (${sql.join(batch)})
         and not exists (
           select 1 from manifest_blob cross join reservation -- SQLite keeps this order.
-          where reservation.manifest_id = manifest_blob.manifest_id and manifest_blob.organization_id = ${organizationId} and manifest_blob.digest = ledger.digest
-            and manifest_blob.has_urls = 0
+          where reservation.manifest_id = manifest_blob.manifest_id and manifest_blob.has_urls = 0
+            and manifest_blob.organization_id = ${organizationId} and manifest_blob.digest = ledger.digest
         )
     `.execute(tx)
     free.push(...rows.map((row) => row.digest))

@@ -357,8 +357,8 @@ async function checkDeletion(metadata: Metadata): Promise<void> {
     assert.ok(left <= 4 * steps && left > 0, `${left} rows are gone after ${steps} steps of at most 4`)
     steps++
   }
-  // A repository, 2 tags, 2 children, 2 blobs, 2 manifests with a root, ingest, referrers; 2 manifests and a blob in the
-  // ledger; team, member, usage, organization.
+  // A repository, 2 tags, 2 children, 2 blobs, 2 manifests with a root, ingest, referrers; 2 manifests and a blob in
+  // the ledger; team, member, usage, organization.
   assert.equal(before - (await countRows(metadata)), 3 * 15 + 4)
   assert.equal(await collectOrganizationStep(db, id, 4, NOW_MS), true)
   assert.ok(await findManifest(db, other.id, kept))

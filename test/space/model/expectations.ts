@@ -4,7 +4,7 @@ import type { ModelImage } from './content.ts'
 import type { Rows, Snapshot } from './place.ts'
 
 type ManifestRow = Rows<'manifest'>[number]
-type Items = Map<string, number>
+export type Items = Map<string, number>
 
 /** What is known of an organization without looking at its images. */
 export type Policy = { organizationId: number; generation: number; limitBytes: number | undefined }
@@ -24,7 +24,7 @@ export function findTagRow(rows: Snapshot, repositoryId: number | undefined, nam
 }
 
 /** The manifest and everything of it and under it that is held. */
-function closure(rows: Snapshot, top: ManifestRow): ManifestRow[] {
+export function closure(rows: Snapshot, top: ManifestRow): ManifestRow[] {
   const found = new Map([[top.id, top]])
   for (const manifest of found.values()) {
     for (const child of rows.manifest_child.filter((row) => row.manifest_id === manifest.id)) {
@@ -36,7 +36,7 @@ function closure(rows: Snapshot, top: ManifestRow): ManifestRow[] {
 }
 
 /** The ledger's items of manifests. */
-function itemsOf(rows: Snapshot, manifests: readonly ManifestRow[]): Items {
+export function itemsOf(rows: Snapshot, manifests: readonly ManifestRow[]): Items {
   const items: Items = new Map()
   for (const manifest of manifests) {
     items.set(`manifest ${manifest.digest}`, manifest.size_bytes)
@@ -59,12 +59,12 @@ function pinnedItems(rows: Snapshot, organizationId: number): Items {
   )
 }
 
-function imageItems(image: ModelImage): Items {
+export function imageItems(image: ModelImage): Items {
   const items: Items = new Map(image.blobs.map((blob) => [`blob ${blob.digest}`, blob.size]))
   return items.set(`manifest ${image.digest}`, image.manifest.bytes.byteLength)
 }
 
-function sum(items: Items): number {
+export function sum(items: Items): number {
   return [...items.values()].reduce((total, size) => total + size, 0)
 }
 
@@ -123,7 +123,7 @@ function heldChildren(
   return [...own, ...beside].flatMap((row) => closure(rows, row))
 }
 
-function holds(rows: Snapshot, manifest: ManifestRow, digest: string): boolean {
+export function holds(rows: Snapshot, manifest: ManifestRow, digest: string): boolean {
   return rows.manifest_child.some((child) => {
     if (child.manifest_id !== manifest.id) return false
     const below = findManifestRow(rows, manifest.repository_id, child.digest)

@@ -65,6 +65,7 @@ export class ModelRun {
   async #step(step: Step): Promise<void> {
     const { world } = this
     const before = world.rows
+    const limits = world.organizations.map(({ limitBytes = Number.POSITIVE_INFINITY }) => limitBytes)
     const isSequential = await this.#perform(step)
     // Those look at the rows themselves at their end.
     const isSeen = ['pull', 'head', 'blob', 'collect', 'release'].includes(step.kind)
@@ -73,7 +74,8 @@ export class ModelRun {
       hasLitter: this.#hasLitter,
       isReceiving: this.#held.length > 0,
     })
-    this.#checkCharges(before, rows)
+    // Beside other steps a limit may be lowered when the charge has risen.
+    this.#checkCharges(before, rows, isSequential ? [] : limits)
     this.#checkEvents()
     if (isSequential) this.#tags.check(rows, step.kind === 'collect')
     else this.#tags.adopt(rows)
@@ -207,6 +209,7 @@ export class ModelRun {
 
   async #flush(): Promise<void> {
     await this.world.system.uses.flush()
+    this.#pulls.written()
     this.#tags.checkWritten(await this.world.look(this.#held.length > 0))
   }
 
@@ -257,11 +260,11 @@ export class ModelRun {
     }
   }
 
-  #checkCharges(before: Snapshot, rows: Snapshot): void {
-    for (const { organizationId, limitBytes = Number.POSITIVE_INFINITY } of this.world.organizations) {
+  #checkCharges(before: Snapshot, rows: Snapshot, formerLimits: readonly number[]): void {
+    for (const [index, { organizationId, limitBytes }] of this.world.organizations.entries()) {
       const chargeOf = (of: Snapshot) =>
         of.usage.find((row) => row.organization_id === organizationId)?.charge_bytes ?? 0
-      const most = Math.max(limitBytes, chargeOf(before))
+      const most = Math.max(limitBytes ?? Number.POSITIVE_INFINITY, chargeOf(before), formerLimits[index] ?? 0)
       assert.ok(chargeOf(rows) <= most, `the charge rose above the limit: ${chargeOf(rows)} of ${limitBytes}`)
     }
   }

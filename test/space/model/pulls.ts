@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { Digest } from '../../../src/oci/digest.ts'
 import { type Answer, getBlob, getManifest, headManifest } from './client.ts'
 import type { ModelImage } from './content.ts'
+import { checkEviction } from './eviction-check.ts'
 import { findLedgerRow, findManifestRow, isHeldBlob } from './expectations.ts'
 import type { Snapshot } from './place.ts'
 import type { TagModel } from './tag-model.ts'
@@ -16,6 +17,8 @@ export class Pulls {
   readonly #tags: TagModel
   readonly #isReceiving: () => boolean
   /** What HEADs by tag have learnt: organization, repository and digest to tags, and until when. */
+  /** Uses by digest that may not be written yet: the order of eviction is not known from the rows. */
+  #hasPendingDigests = false
   readonly #checks = new Map<string, { at: At; untilMs: number }[]>()
 
   constructor(world: World, tags: TagModel, isReceiving: () => boolean) {
@@ -27,6 +30,10 @@ export class Pulls {
   /** What was only in memory is gone: of one namespace, or all. */
   forget(namespace = ''): void {
     for (const key of this.#checks.keys()) if (key.startsWith(namespace)) this.#checks.delete(key)
+  }
+
+  written(): void {
+    this.#hasPendingDigests = false
   }
 
   /** An image as clients pull it: manifest, one child, blobs. */
@@ -56,6 +63,7 @@ export class Pulls {
     expectAnswer(answer, named, 'miss')
     const row = world.tagRow(after, now)
     const isKept = row?.digest === named.digest && world.isKept(after, now, named) && row.confirmed_at === world.nowMs
+    if (isKept) this.#checkEviction(before, after, at, named)
     if (!isKept) {
       this.#expectPassedThrough(before, after, at, named)
     } else if (held?.digest === named.digest && state === 'none' && row.id === world.tagRow(before, at)?.id) {
@@ -95,6 +103,7 @@ export class Pulls {
     if (held !== undefined) {
       expectAnswer(answer, image, 'hit')
       this.#tags.renewAbove(before, at, image.digest)
+      this.#hasPendingDigests = true
       this.#expectChecked(after, now, image)
       return image
     }
@@ -104,8 +113,10 @@ export class Pulls {
     }
     if (world.isTooLarge(before, at, image)) return this.#expectRefused(before, after, answer)
     expectAnswer(answer, image, 'miss')
-    if (world.isKept(after, now, image)) this.#expectChecked(after, now, image)
-    else this.#expectPassedThrough(before, after, at, image)
+    if (world.isKept(after, now, image)) {
+      this.#checkEviction(before, after, at, image)
+      this.#expectChecked(after, now, image)
+    } else this.#expectPassedThrough(before, after, at, image)
     return image
   }
 
@@ -117,6 +128,7 @@ export class Pulls {
     if (held !== undefined) {
       expectAnswer(answer, at.image, 'hit')
       this.#tags.renewAbove(before, at, at.image.digest)
+      this.#hasPendingDigests = true
     } else if (at.organization.upstream.mode === 'up') expectAnswer(answer, at.image, 'miss')
     else assert.equal(answer.error, 'UNAVAILABLE')
   }
@@ -177,6 +189,12 @@ export class Pulls {
     const isReceiving = this.#isReceiving()
     assert.ok(this.#world.mayBeBlocked(before, at, image, isReceiving), `${image.name} fits, and was not kept`)
     this.#expectNothingEvicted(before, after)
+  }
+
+  #checkEviction(before: Snapshot, after: Snapshot, at: At, image: ModelImage): void {
+    const { storageLimitBytes, nowMs } = this.#world
+    if (storageLimitBytes !== undefined || this.#hasPendingDigests || this.#isReceiving()) return
+    checkEviction(before, after, { policy: at.organization, repositoryId: at.repositoryId, image, nowMs })
   }
 
   #expectNothingEvicted(before: Snapshot, after: Snapshot): void {

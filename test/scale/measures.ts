@@ -11,6 +11,7 @@ import { endTag } from '../../src/metadata/tags.ts'
 import { digestOf } from '../../src/oci/digest.ts'
 import { parseTag } from '../../src/oci/reference.ts'
 import { previewEviction } from '../../src/registry/admission.ts'
+import type { Image } from '../../src/registry/space.ts'
 import { Transfers } from '../../src/registry/transfers.ts'
 import { collectExpiredRoots, collectHistory } from '../../src/workers/expired-content.ts'
 import { removeGarbageBytes } from '../../src/workers/garbage-removal.ts'
@@ -31,7 +32,7 @@ export type Figures = Map<string, number>
 export async function measure(filled: FilledStore): Promise<Figures> {
   const { metadata, organization, folder } = filled
   const figures: Figures = new Map()
-  const { id: organizationId, generation } = organization
+  const { id: organizationId } = organization
   const transfers = new Transfers()
   const time = { nowMs: START_MS + YEAR_MS }
   const clock = () => time.nowMs
@@ -78,16 +79,7 @@ export async function measure(filled: FilledStore): Promise<Figures> {
     'admit an image that evicts one (median)',
     await median(ADMISSIONS, async () => {
       time.nowMs += 11_000
-      const layer = randomBytes(10)
-      const size = 7 * BLOB_BYTES
-      const { manifest, parsed } = makeManifest({ layers: [{ mediaType: 'x', digest: digestOf(layer), size }] })
-      const tag = parseTag(`new${time.nowMs}`)
-      assert.ok(tag)
-      const kept = await space.keepImage({
-        ...{ organization: { organizationId, generation, passesTooLarge: false }, repository: 'new', manifest, parsed },
-        ...{ tags: [tag], expiresAtMs: undefined },
-      })
-      assert.ok(kept)
+      assert.ok(await space.keepImage(makeNewImage(filled, `new${time.nowMs}`)))
     }),
   )
   figures.set(`expire ${DEAD} tags`, await timed(() => expireTags(filled, clock())))
@@ -100,6 +92,17 @@ export async function measure(filled: FilledStore): Promise<Figures> {
   )
   assert.deepEqual(failures, [])
   return figures
+}
+
+/** Of a little less than what is evicted for it. */
+function makeNewImage({ organization }: FilledStore, name: string): Image {
+  const layer = { mediaType: 'x', digest: digestOf(randomBytes(10)), size: 7 * BLOB_BYTES }
+  const { manifest, parsed } = makeManifest({ layers: [layer] })
+  const tag = parseTag(name)
+  assert.ok(tag)
+  const { id: organizationId, generation } = organization
+  const holder = { organizationId, generation, passesTooLarge: false }
+  return { organization: holder, repository: 'new', manifest, parsed, tags: [tag], expiresAtMs: undefined }
 }
 
 /** As deleting a tag does it: now. The most recently used, so that what was evicted before are others. */

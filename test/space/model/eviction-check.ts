@@ -8,7 +8,14 @@ import type { Rows, Snapshot } from './place.ts'
 type ManifestRow = Rows<'manifest'>[number]
 type Candidate = { manifest: ManifestRow; lastUsedAt: number; expiresAt: number | null }
 
-export type Admitted = { policy: Policy; repositoryId: number | undefined; image: ModelImage; nowMs: number }
+export type Admitted = {
+  policy: Policy
+  repositoryId: number | undefined
+  image: ModelImage
+  nowMs: number
+  /** Rows of tags that were used since uses were last written, and when. */
+  uses: ReadonlyMap<number, number>
+}
 
 /** The roots that went for an image that was kept are those of the plan: in order, and no more than were needed. */
 export function checkEviction(before: Snapshot, after: Snapshot, admitted: Admitted): void {
@@ -44,7 +51,8 @@ function inOrder(candidates: readonly Candidate[], nowMs: number): Candidate[] {
   })
 }
 
-function listCandidates(before: Snapshot, after: Snapshot, { policy, repositoryId, image, nowMs }: Admitted) {
+function listCandidates(before: Snapshot, after: Snapshot, admitted: Admitted): Candidate[] {
+  const { policy, repositoryId, image, nowMs } = admitted
   const young = new Set(
     before.reservation.filter((row) => row.created_at > nowMs - 10 * SECOND_MS).map((row) => row.manifest_id),
   )
@@ -54,12 +62,12 @@ function listCandidates(before: Snapshot, after: Snapshot, { policy, repositoryI
     const contains = manifest.digest === image.digest || holds(before, manifest, image.digest)
     if (manifest.repository_id === repositoryId && contains) return []
     if (closure(before, manifest).some((row) => young.has(row.id))) return []
-    return [{ manifest, ...usesOf(before, after, manifest) }]
+    return [{ manifest, ...usesOf(before, after, manifest, admitted.uses) }]
   })
 }
 
 /** Uses that were pending are written before it is planned: they are in the rows after it, also of what was evicted. */
-function usesOf(before: Snapshot, after: Snapshot, manifest: ManifestRow) {
+function usesOf(before: Snapshot, after: Snapshot, manifest: ManifestRow, uses: Admitted['uses']) {
   const was = new Map(before.tag.map((row) => [row.id, row]))
   const tags = after.tag.filter(
     (row) =>
@@ -72,7 +80,10 @@ function usesOf(before: Snapshot, after: Snapshot, manifest: ManifestRow) {
   if (isByDigest) ends.push(manifest.expires_at ?? Number.POSITIVE_INFINITY)
   const expiresAt = Math.max(...ends)
   return {
-    lastUsedAt: Math.max(manifest.last_used_at, ...tags.map((row) => row.last_used_at)),
+    lastUsedAt: Math.max(
+      manifest.last_used_at,
+      ...tags.map((row) => Math.max(row.last_used_at, uses.get(row.id) ?? 0)),
+    ),
     expiresAt: expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt,
   }
 }

@@ -123,6 +123,8 @@ export class ModelRun {
         await this.#release()
         await this.#loose.together(step)
         await world.system.uses.flush()
+        this.#pulls.written()
+        await this.#readGuard()
         return false
       case 'crash':
         await this.#crash(step)
@@ -205,6 +207,12 @@ export class ModelRun {
     const movedMs = Math.abs(nowMs - (this.#guard.tickAtMs ?? nowMs))
     const heldUntilMs = movedMs > HOUR_MS ? nowMs + HOUR_MS : this.#guard.heldUntilMs
     this.#guard = { tickAtMs: nowMs, heldUntilMs }
+  }
+
+  /** Something that was not foretold may have looked at the clock. */
+  async #readGuard(): Promise<void> {
+    const state = await findInstanceValue(this.world.place.metadata.db, 'clock_tick_at')
+    if (state !== undefined) this.#guard = JSON.parse(state)
   }
 
   async #flush(): Promise<void> {
@@ -332,9 +340,9 @@ export class ModelRun {
     await world.system.settle()
     this.#hasLitter = true
     this.#pulls.forget()
+    this.#pulls.written() // Or lost.
     await world.start()
-    const state = await findInstanceValue(world.place.metadata.db, 'clock_tick_at')
-    if (state !== undefined) this.#guard = JSON.parse(state)
+    await this.#readGuard()
     this.#hasExpirationJob ||= world.rows.job.length > 0
     for (const organization of world.organizations) {
       const row = world.rows.organization.find(({ id }) => id === organization.organizationId)

@@ -19,6 +19,8 @@ export class Pulls {
   /** What HEADs by tag have learnt: organization, repository and digest to tags, and until when. */
   /** Uses by digest that may not be written yet: the order of eviction is not known from the rows. */
   #hasPendingDigests = false
+  /** Rows of tags that were used since, and when. */
+  readonly #uses = new Map<number, number>()
   readonly #checks = new Map<string, { at: At; untilMs: number }[]>()
 
   constructor(world: World, tags: TagModel, isReceiving: () => boolean) {
@@ -34,6 +36,7 @@ export class Pulls {
 
   written(): void {
     this.#hasPendingDigests = false
+    this.#uses.clear()
   }
 
   /** An image as clients pull it: manifest, one child, blobs. */
@@ -157,13 +160,22 @@ export class Pulls {
     const copy = state === 'none' || digest === undefined ? undefined : this.#world.imageOf(digest)
     if (at.organization.upstream.mode !== 'up') {
       if (copy === undefined) assert.equal(answer.error, 'UNAVAILABLE')
-      else expectAnswer(answer, copy, 'stale')
+      else {
+        expectAnswer(answer, copy, 'stale')
+        this.#use(before, at)
+      }
       return true
     }
     if (copy?.digest !== named.digest) return false
     expectAnswer(answer, copy, 'revalidated')
     this.#tags.renew(before, at)
+    this.#use(before, at)
     return true
+  }
+
+  #use(before: Snapshot, at: At): void {
+    const row = this.#world.tagRow(before, at)
+    if (row !== undefined) this.#uses.set(row.id, this.#world.nowMs)
   }
 
   /** The tags of earlier HEADs of this digest are there now. */
@@ -194,7 +206,13 @@ export class Pulls {
   #checkEviction(before: Snapshot, after: Snapshot, at: At, image: ModelImage): void {
     const { storageLimitBytes, nowMs } = this.#world
     if (storageLimitBytes !== undefined || this.#hasPendingDigests || this.#isReceiving()) return
-    checkEviction(before, after, { policy: at.organization, repositoryId: at.repositoryId, image, nowMs })
+    checkEviction(before, after, {
+      policy: at.organization,
+      repositoryId: at.repositoryId,
+      image,
+      nowMs,
+      uses: this.#uses,
+    })
   }
 
   #expectNothingEvicted(before: Snapshot, after: Snapshot): void {

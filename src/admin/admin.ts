@@ -8,6 +8,7 @@ import { RegistryAuthenticator } from './authenticator.ts'
 import { Callers } from './callers.ts'
 import { Credentials } from './credentials.ts'
 import type { PullPermission } from './identity.ts'
+import { Members } from './members.ts'
 import { OAuthApplications } from './oauth-applications.ts'
 import { Organizations } from './organizations.ts'
 import { OwnAccount } from './own-account.ts'
@@ -15,18 +16,23 @@ import { Passwords } from './passwords.ts'
 import { PermissionGate } from './permission-gate.ts'
 import { OrganizationPullPermission } from './permissions.ts'
 import { Pins } from './pins.ts'
+import { Prototypes } from './prototypes.ts'
 import { ProxyCaches } from './proxy-caches.ts'
 import { Purges } from './purges.ts'
 import { Quotas } from './quotas.ts'
 import { RegistrySize } from './registry-size.ts'
 import { type JwtRegistryTokens, openRegistryTokens } from './registry-tokens.ts'
+import { RepositoryPermissions } from './repository-permissions.ts'
 import { Rights } from './rights.ts'
 import { RightsEpoch } from './rights-epoch.ts'
 import { RobotTokens } from './robot-tokens.ts'
+import { Robots } from './robots.ts'
 import { Sessions } from './sessions.ts'
 import type { AdminContext, AdminDependencies, AdminSettings } from './settings.ts'
 import { SignInFailures } from './sign-in-failures.ts'
+import { SuperuserOrganizations } from './superuser-organizations.ts'
 import { Tags } from './tags.ts'
+import { Teams } from './teams.ts'
 import { UserQuotas } from './user-quotas.ts'
 import { Users } from './users.ts'
 import { Verifications } from './verification.ts'
@@ -53,6 +59,12 @@ export type Admin = {
   quotas: Quotas
   userQuotas: UserQuotas
   registrySize: RegistrySize
+  teams: Teams
+  robots: Robots
+  repositoryPermissions: RepositoryPermissions
+  prototypes: Prototypes
+  members: Members
+  superuserOrganizations: SuperuserOrganizations
   tags: Tags
   pins: Pins
   verifications: Verifications
@@ -98,6 +110,12 @@ export async function createAdmin(dependencies: AdminDependencies): Promise<Admi
     quotas: new Quotas(context, organizations, rights),
     userQuotas: new UserQuotas(context, rights),
     registrySize: new RegistrySize(context, rights),
+    teams: new Teams(context, organizations, rights),
+    robots: new Robots(context, organizations, rights, robotTokens),
+    repositoryPermissions: new RepositoryPermissions(context, organizations, rights),
+    prototypes: new Prototypes(context, organizations, rights),
+    members: new Members(context, organizations, rights),
+    superuserOrganizations: new SuperuserOrganizations(context, organizations, rights),
     tags: new Tags(context, organizations),
     pins: new Pins(context, organizations),
     verifications: new Verifications(context, rights),

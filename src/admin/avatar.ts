@@ -1,7 +1,7 @@
 /** Quay's avatars: a letter on a colour that follows from the name. Its hash is of an email; ours tells nothing. */
 import { createHash } from 'node:crypto'
 
-export type Avatar = { name: string; hash: string; color: string; kind: 'user' | 'org' | 'team' }
+export type Avatar = { name: string; hash: string; color: string; kind: 'user' | 'org' | 'team' | 'robot' }
 
 const COLORS = ['#0066cc', '#3d7317', '#5e40be', '#63bdbd', '#92c5f9', '#a60000', '#b98412', '#ca6c0f'] as const
 

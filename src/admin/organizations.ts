@@ -51,12 +51,7 @@ export class Organizations {
     if (!scopesGive(creator.scopes, 'createOrganizations')) throw unauthorized()
     this.#rights.refuseReader(creator)
     const { name } = fields
-    if (!isOrganizationName(name)) {
-      throw invalidRequest(
-        `name: expected 2 to ${organizationNameCharactersMax} lower-case letters and digits, with . _ __ or - between`,
-      )
-    }
-    if (RESERVED_NAMES.has(name)) throw invalidRequest('name: is reserved, since paths of the server begin with it')
+    checkOrganizationName(name)
     const email = parseEmail(fields.email ?? null)
     const { metadata, clock, settings } = this.#context
     try {
@@ -167,6 +162,16 @@ export class Organizations {
     this.#context.onOrganizationChange(name)
     this.#context.report(event, { organization: name, by: by.account.username, ...fields })
   }
+}
+
+/** Errors: AdminError INVALID_REQUEST. */
+export function checkOrganizationName(name: string): void {
+  if (!isOrganizationName(name)) {
+    throw invalidRequest(
+      `name: expected 2 to ${organizationNameCharactersMax} lower-case letters and digits, with . _ __ or - between`,
+    )
+  }
+  if (RESERVED_NAMES.has(name)) throw invalidRequest('name: is reserved, since paths of the server begin with it')
 }
 
 /** The mirror of a host must be able to answer for every repository there. */

@@ -124,6 +124,15 @@ export const RULES = {
     sentence: 'Administrators of the organization, and who has *admin* in the repository.',
     may: { admin: ['administerRepositories'], repositoryAdmin: ['administerRepositories'], ...everything },
   },
+  'repository.audit': {
+    about: 'repository',
+    sentence: 'As `repository.administer`, and who reads everything.',
+    may: {
+      ...{ admin: ['administerRepositories'], repositoryAdmin: ['administerRepositories'] },
+      ...everything,
+      ...reading,
+    },
+  },
   'superuser.read': {
     about: 'nothing',
     sentence: 'Superusers, with full access or without, and who reads everything.',
@@ -133,6 +142,11 @@ export const RULES = {
     about: 'nothing',
     sentence: 'Superusers, with full access or without.',
     may: { ...everything, limitedSuperuser: ['superuser'] },
+  },
+  'registry.anyone': {
+    about: 'nothing',
+    sentence: 'Everybody; credentials that are sent must be good.',
+    may: { anonymous: anyScope, user: anyScope, robot: anyScope },
   },
   'registry.signedIn': {
     about: 'nothing',
@@ -160,7 +174,10 @@ export const RULES = {
 
 export type RuleName = keyof typeof RULES
 
-/** The people of the documentation and of the test, and what each of them is in an organization that is not open. */
+/**
+ * The people of the documentation and of the test, and what each of them is in an organization that is not open. The
+ * last have a permission in the repository that a request is about.
+ */
 export const PEOPLE = {
   anonymous: ['anonymous'],
   'other user': ['user'],
@@ -172,6 +189,10 @@ export const PEOPLE = {
   superuser: ['user', 'superuser'],
   'superuser without full access': ['user', 'limitedSuperuser'],
   'read-only superuser': ['user', 'readonlySuperuser'],
+  'user with *read*': ['user', 'repositoryReader'],
+  'user with *write*': ['user', 'repositoryWriter'],
+  'user with *admin*': ['user', 'repositoryAdmin'],
+  'robot with *read*': ['robot', 'repositoryReader'],
 } as const satisfies Record<string, readonly Standing[]>
 
 export type Person = keyof typeof PEOPLE

@@ -105,6 +105,38 @@ function quotaRows(name: string, path: string, see: RuleName, edit: RuleName): r
   ]
 }
 
+/** Who belongs to an organization, and what they may do in it. */
+const PEOPLE_ROWS: readonly Row[] = [
+  ['updateOrganizationTeam', 'PUT', `${O}/team/:team`, 'organization.administer'],
+  ['deleteOrganizationTeam', 'DELETE', `${O}/team/:team`, 'organization.administer'],
+  ['getOrganizationTeamMembers', 'GET', `${O}/team/:team/members`, 'team.see'],
+  ['updateOrganizationTeamMember', 'PUT', `${O}/team/:team/members/:member`, 'organization.administer'],
+  ['deleteOrganizationTeamMember', 'DELETE', `${O}/team/:team/members/:member`, 'organization.administer'],
+  ['getOrganizationTeamPermissions', 'GET', `${O}/team/:team/permissions`, 'organization.audit'],
+  ['getOrganizationMembers', 'GET', `${O}/members`, 'organization.audit'],
+  ['getOrganizationMember', 'GET', `${O}/members/:member`, 'organization.audit'],
+  ['removeOrganizationMember', 'DELETE', `${O}/members/:member`, 'organization.administer'],
+  ['getOrganizationCollaborators', 'GET', `${O}/collaborators`, 'organization.audit'],
+  ['getOrganizationPrototypePermissions', 'GET', `${O}/prototypes`, 'organization.audit'],
+  ['createOrganizationPrototypePermission', 'POST', `${O}/prototypes`, 'organization.administer'],
+  ['updateOrganizationPrototypePermission', 'PUT', `${O}/prototypes/:prototype`, 'organization.administer'],
+  ['deleteOrganizationPrototypePermission', 'DELETE', `${O}/prototypes/:prototype`, 'organization.administer'],
+  ['getOrgRobots', 'GET', `${O}/robots`, 'organization.member'],
+  ['getOrgRobot', 'GET', `${O}/robots/:robot`, 'organization.audit'],
+  ['createOrgRobot', 'PUT', `${O}/robots/:robot`, 'organization.administer'],
+  ['deleteOrgRobot', 'DELETE', `${O}/robots/:robot`, 'organization.administer'],
+  ['regenerateOrgRobotToken', 'POST', `${O}/robots/:robot/regenerate`, 'organization.administer'],
+  ['getOrgRobotPermissions', 'GET', `${O}/robots/:robot/permissions`, 'organization.audit'],
+  ['getOrgRobotCredentials', 'GET', `${O}/robots/:robot/credentials`, 'organization.administer'],
+  ['getUserRobots', 'GET', '/user/robots', 'user.administer'],
+  ['getUserRobot', 'GET', '/user/robots/:robot', 'user.administer'],
+  ['createUserRobot', 'PUT', '/user/robots/:robot', 'user.administer', 'own'],
+  ['deleteUserRobot', 'DELETE', '/user/robots/:robot', 'user.administer', 'own'],
+  ['regenerateUserRobotToken', 'POST', '/user/robots/:robot/regenerate', 'user.administer', 'own'],
+  ['getUserRobotPermissions', 'GET', '/user/robots/:robot/permissions', 'user.administer'],
+  ['getUserRobotCredentials', 'GET', '/user/robots/:robot/credentials', 'user.administer'],
+]
+
 const REPOSITORY_ROWS: readonly Row[] = [
   ['listRepoTags', 'GET', `${R}/tag`, 'repository.see'],
   ['listUntaggedImages', 'GET', `${R}/image`, 'repository.see'],
@@ -116,9 +148,22 @@ const REPOSITORY_ROWS: readonly Row[] = [
   ['unpinTag', 'DELETE', `${R}/tag/:tag/pin`, 'repository.administer'],
   ['pinManifest', 'PUT', `${R}/manifest/:digest/pin`, 'repository.administer'],
   ['unpinManifest', 'DELETE', `${R}/manifest/:digest/pin`, 'repository.administer'],
+  ['listRepoUserPermissions', 'GET', `${R}/permissions/user`, 'repository.audit'],
+  ['listRepoTeamPermissions', 'GET', `${R}/permissions/team`, 'repository.audit'],
+  ['getUserTransitivePermission', 'GET', `${R}/permissions/user/:grantee/transitive`, 'repository.audit'],
+  ['getUserPermissions', 'GET', `${R}/permissions/user/:grantee`, 'repository.audit'],
+  ['changeUserPermissions', 'PUT', `${R}/permissions/user/:grantee`, 'repository.administer'],
+  ['deleteUserPermissions', 'DELETE', `${R}/permissions/user/:grantee`, 'repository.administer'],
+  ['getTeamPermissions', 'GET', `${R}/permissions/team/:grantee`, 'repository.audit'],
+  ['changeTeamPermissions', 'PUT', `${R}/permissions/team/:grantee`, 'repository.administer'],
+  ['deleteTeamPermissions', 'DELETE', `${R}/permissions/team/:grantee`, 'repository.administer'],
+  ['changeRepoVisibility', 'POST', `${R}/changevisibility`, 'repository.administer'],
 ]
 
 const SUPERUSER_ROWS: readonly Row[] = [
+  ['listAllOrganizations', 'GET', `${S}/organizations`, 'superuser.read', 'fresh'],
+  ['changeOrganization', 'PUT', `${S}/organizations/:name`, 'superuser', 'fresh'],
+  ['deleteOrganization', 'DELETE', `${S}/organizations/:name`, 'superuser', 'fresh'],
   ['listAllUsers', 'GET', `${S}/users`, 'superuser.read'],
   ['createInstallUser', 'POST', `${S}/users`, 'superuser', 'fresh'],
   ['getInstallUser', 'GET', `${S}/users/:username`, 'superuser.read'],
@@ -133,7 +178,7 @@ const SUPERUSER_ROWS: readonly Row[] = [
 ]
 
 export const API_OPERATIONS: readonly ApiOperation[] = [
-  ...[...USER_ROWS, ...ORGANIZATION_ROWS, ...QUOTA_ROWS, ...REPOSITORY_ROWS, ...SUPERUSER_ROWS],
+  ...[...USER_ROWS, ...ORGANIZATION_ROWS, ...PEOPLE_ROWS, ...QUOTA_ROWS, ...REPOSITORY_ROWS, ...SUPERUSER_ROWS],
 ].map(([id, method, path, rule, ...marks]) => ({
   ...{ door: '/api/v1', id, method, path, rule, freshLogin: marks.includes('fresh') },
   effect: marks.includes('own') ? 'own' : method === 'GET' ? 'reads' : 'writes',
@@ -167,7 +212,7 @@ export const REGISTRY_OPERATIONS: Readonly<
   Record<RegistryRequest['kind'] | 'token', readonly Omit<RegistryOperation, 'door' | 'id'>[]>
 > = {
   token: [
-    { method: 'GET', path: '/v2/auth', rule: 'anyone' },
+    { method: 'GET', path: '/v2/auth', rule: 'registry.anyone' },
     { method: 'POST', path: '/v2/auth', rule: 'registry.signedIn' },
   ],
   ping: [{ method: 'GET', path: '/v2/', rule: 'registry.signedIn' }],

@@ -7,14 +7,19 @@ import { sendError, toAdminError } from './answer.ts'
 import { type ApiRoute, registerRoutes } from './api-route.ts'
 import { appTokenRoutes } from './app-token-routes.ts'
 import { applicationRoutes } from './application-routes.ts'
+import { memberRoutes, superuserOrganizationRoutes } from './member-routes.ts'
 import { organizationRoutes } from './organization-routes.ts'
+import { permissionRoutes } from './permission-routes.ts'
+import { prototypeRoutes } from './prototype-routes.ts'
 import { proxyCacheRoutes } from './proxy-cache-routes.ts'
 import { evictionPreviewRoutes, purgeRoutes } from './purge-routes.ts'
 import { quotaRoutes } from './quota-routes.ts'
 import { isRepositoryRoute, registerRepositoryRoutes } from './repository-routes.ts'
+import { robotRoutes } from './robot-routes.ts'
 import { sessionRoutes } from './session-routes.ts'
 import { superuserRoutes } from './superuser-routes.ts'
 import { tagRoutes } from './tag-routes.ts'
+import { teamRoutes } from './team-routes.ts'
 import { userRoutes } from './user-routes.ts'
 import { verificationRoutes } from './verification-routes.ts'
 
@@ -45,6 +50,12 @@ export function listApiRoutes(admin: Admin): readonly ApiRoute[] {
     ...verificationRoutes(admin),
     ...purgeRoutes(admin),
     ...organizationRoutes(admin),
+    ...teamRoutes(admin),
+    ...robotRoutes(admin),
+    ...permissionRoutes(admin),
+    ...prototypeRoutes(admin),
+    ...memberRoutes(admin),
+    ...superuserOrganizationRoutes(admin),
     ...tagRoutes(admin),
     ...(hasProxyCache ? proxyCacheRoutes(admin) : []),
     ...(hasQuotaManagement ? [...quotaRoutes(admin), ...evictionPreviewRoutes(admin)] : []),

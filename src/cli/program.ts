@@ -73,7 +73,7 @@ function createProgram(options: ProgramOptions, setExitCode: (code: number) => v
   addOrganizationCommand(program, terminal)
   addUpstreamCommand(program, terminal)
   addConfigCommand(program, terminal)
-  const watching = { terminal, setExitCode, delayMs: options.delayMs ?? delayMs }
+  const watching = { terminal, setExitCode, delayMs: options.delayMs ?? waitMs }
   addVerifyCommand(program, watching)
   addPurgeCommand(program, watching)
   addQuotaCommand(program, terminal)
@@ -105,4 +105,9 @@ function reportFailure(error: unknown, asJson: boolean, terminal: Terminal): num
       : `entrepot: ${printable(message)}\n${hint === undefined ? '' : `  ${printable(hint)}\n`}`,
   )
   return EXIT_CODES[failure.kind]
+}
+
+/** Nothing else may be under way while a command waits for the server. */
+function waitMs(ms: number): Promise<void> {
+  return delayMs(ms, { keepsAlive: true })
 }

@@ -81,7 +81,7 @@ async function purgeCache(what: string, options: PurgeOptions, watching: Watchin
   if (answer.status !== 200 && answer.status !== 202) throw refusal(`purge ${printable(what)}`, answer)
   const purged = await watch(client, path, answer, watching)
   report(terminal, options.json, purged, [
-    `Removed ${purged.removed_images} images of ${what}, ${formatByteSize(purged.freed_bytes)}.`,
+    `Removed ${purged.removed_images} ${imagesOf(purged.removed_images)} of ${what}, ${formatByteSize(purged.freed_bytes)}.`,
     ...skipped(purged),
   ])
 }
@@ -93,7 +93,7 @@ async function confirm(client: ApiClient, path: string, body: object, what: stri
   const foreseen = parse(FORESEEN, answer)
   const bytes = foreseen.freed_bytes === null ? '' : `, ${formatByteSize(foreseen.freed_bytes)}`
   const lines = [
-    `${foreseen.images} images of ${what} would go${bytes}:`,
+    `${foreseen.images} ${imagesOf(foreseen.images)} of ${what} would go${bytes}:`,
     ...foreseen.listed
       .slice(0, listedMax)
       .map(({ repository, digest, tags }) => `  ${repository} ${tags.length > 0 ? tags.join(', ') : digest}`),
@@ -139,4 +139,8 @@ function parse<Schema extends z.ZodType>(schema: Schema, answer: ApiAnswer): z.o
   const parsed = schema.safeParse(answer.body)
   if (parsed.success) return parsed.data
   throw new CommandFailure('unreachable', 'the server does not answer as Entrepot does')
+}
+
+function imagesOf(count: number): string {
+  return count === 1 ? 'image' : 'images'
 }

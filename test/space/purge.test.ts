@@ -258,7 +258,7 @@ test('the command shows what would go and asks, unless it is told not to', async
   assert.equal((await purge(cache, { dry_run: true })).images, 3)
   const yes = await run(['purge', `${cache.organization}/deep/b:one`], 'y')
   assert.equal(yes.code, 0, yes.err)
-  assert.match(yes.out, /Removed 1 images/)
+  assert.match(yes.out, /Removed 1 image /)
   const all = await run(['purge', cache.organization, '--yes', '--json'])
   assert.equal(JSON.parse(all.out).removed_images, 2)
   for (const what of ['', '/a', 'org:tag', 'org/', 'org/a:', 'org/a@']) {

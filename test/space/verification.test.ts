@@ -1,8 +1,10 @@
 /** DESIGN part 5, Healing: `entrepot verify` against a real server, its files damaged behind its back. */
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
+import { promisify } from 'node:util'
 import { runProgram } from '../../src/cli/program.ts'
 import { openMetadata } from '../../src/metadata/open.ts'
 import { blobsOf, type FakeManifest, image } from '../fakes/content.ts'
@@ -271,4 +273,13 @@ test('a server that cannot be reached, and one that refuses, give 1', async () =
   const user = await entrepot.createUser()
   const refused = await verify('--user', user.username)
   assert.equal(refused.code, 1)
+})
+
+test('as a program of its own it waits for the verification to end', async (t) => {
+  await cached(t, image({ layers: 1, layerBytes: 5000, seed: 'whole' }))
+  const main = new URL('../../src/main.ts', import.meta.url).pathname
+  const args = [main, 'verify', '--server', entrepot.origin, '--user', 'admin', '--json']
+  const env = { ...process.env, ENTREPOT_PASSWORD: 'correct horse battery' }
+  const { stdout } = await promisify(execFile)(process.execPath, args, { env })
+  assert.equal(JSON.parse(stdout).state, 'done')
 })

@@ -53,7 +53,7 @@ export class Prototypes {
     this.#rights = rights
   }
 
-  /** For administrators, and who may read everything. Errors: AdminError INVALID_TOKEN, INSUFFICIENT_SCOPE, NOT_FOUND. */
+  /** For administrators, and who reads everything. Errors: AdminError INVALID_TOKEN, INSUFFICIENT_SCOPE, NOT_FOUND. */
   async list(call: OrganizationCall): Promise<PrototypeView[]> {
     const { db } = this.#context.metadata
     requireAccount(call.caller)

@@ -83,7 +83,7 @@ export class RepositoryPermissions {
     return view(db, found, grantee, role)
   }
 
-  /** Every role that a user or robot has, by itself or by a team. Errors: as `listUsers`; NOT_FOUND when there is none. */
+  /** Every role of a user or robot, its own and its teams’. Errors: as `listUsers`; NOT_FOUND when there is none. */
   async listTransitive(call: RepositoryCall, username: string): Promise<{ role: RepositoryRole }[]> {
     const { db } = this.#context.metadata
     const { repository } = await this.#seen(call)

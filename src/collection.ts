@@ -12,6 +12,7 @@ import { CLOCK_LIMITS, ClockGuard } from './workers/clock-guard.ts'
 import { COLLECTOR_LIMITS, Collector } from './workers/collector.ts'
 import { runDueJobs } from './workers/collector-jobs.ts'
 import { describeExpired, makeCollectorMetrics } from './workers/collector-metrics.ts'
+import { LogPruner } from './workers/log-pruner.ts'
 import { OrphanSweep } from './workers/orphan-sweep.ts'
 import { currentProcess, formatProcess } from './workers/process-identity.ts'
 import { Shrinker } from './workers/shrinker.ts'
@@ -59,6 +60,7 @@ export function assembleCollection(options: CollectionOptions): Collection {
   const runJobs = () => jobs.run('jobs', () => runDueJobs(jobsDeps))
   const collector = new Collector({
     ...{ metadata, clock, report, uses, shelf, transfers, guard, shrinker, orphans, events, delayMs },
+    logs: new LogPruner({ metadata, clock, keepMs: config.usageLogMs }),
     realClock: systemClock,
     leaseId: lease.leaseId,
     holder: formatProcess(currentProcess()),

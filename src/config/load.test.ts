@@ -59,6 +59,7 @@ test('with no file and no environment everything has its default', () => {
     defaultSystemRejectQuotaBytes: undefined,
     featureGarbageCollection: true,
     garbageCollectionMs: 30_000,
+    usageLogMs: 90 * 86_400_000,
     featureChangeTagExpiration: true,
     superUsers: [],
     globalReadonlySuperUsers: [],

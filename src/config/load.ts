@@ -60,6 +60,7 @@ export type Config = {
   readonly defaultSystemRejectQuotaBytes: number | undefined
   readonly featureGarbageCollection: boolean
   readonly garbageCollectionMs: number
+  readonly usageLogMs: number
   readonly featureChangeTagExpiration: boolean
   readonly superUsers: readonly string[]
   readonly globalReadonlySuperUsers: readonly string[]
@@ -357,6 +358,7 @@ function buildConfig(settings: SettingValues, loading: Loading, around: Surround
     defaultSystemRejectQuotaBytes: settings.DEFAULT_SYSTEM_REJECT_QUOTA_BYTES || undefined,
     featureGarbageCollection: settings.FEATURE_GARBAGE_COLLECTION,
     garbageCollectionMs: settings.GARBAGE_COLLECTION_FREQUENCY * SECOND_MS,
+    usageLogMs: settings.USAGE_LOG_RETENTION * SECOND_MS,
     featureChangeTagExpiration: settings.FEATURE_CHANGE_TAG_EXPIRATION,
     superUsers: Object.freeze(settings.SUPER_USERS),
     globalReadonlySuperUsers: Object.freeze(settings.GLOBAL_READONLY_SUPER_USERS),

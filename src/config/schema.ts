@@ -186,6 +186,13 @@ export const SETTINGS = {
     fallback: 30,
     sentence: 'How often what has expired is looked for.',
   }),
+  USAGE_LOG_RETENTION: setting({
+    value: values.duration(3600),
+    unit: 'duration',
+    environment: 'text',
+    fallback: '90d',
+    sentence: 'How long usage logs are kept; of each organization at most the last 100,000 entries.',
+  }),
   FEATURE_CHANGE_TAG_EXPIRATION: feature(true, 'The Time Machine window of an organization can be changed.'),
   SUPER_USERS: setting({
     origin: 'quay',

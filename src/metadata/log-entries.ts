@@ -128,6 +128,47 @@ export async function listLogEntries(
   }))
 }
 
+/**
+ * Delete some of the oldest entries, if they are older than an instant. Numbers are given in the order of time, so the
+ * oldest are found by them. Resolves to how many; fewer than `limit`: none is left that is known to be so old.
+ */
+export async function pruneOldLogEntries(db: Db, createdBeforeMs: number, limit: number): Promise<number> {
+  const oldest = await db.selectFrom('log_entry').select(['id', 'created_at']).orderBy('id').limit(limit).execute()
+  const ids = oldest.filter((row) => row.created_at < createdBeforeMs).map((row) => row.id)
+  if (ids.length > 0) await db.deleteFrom('log_entry').where('id', 'in', ids).execute()
+  return ids.length
+}
+
+/** Delete some of the oldest entries that an organization has beyond its newest `keep`; resolves to how many. */
+export async function pruneManyLogEntries(
+  db: Db,
+  organizationId: number | undefined,
+  page: { keep: number; limit: number },
+): Promise<number> {
+  const own = db
+    .selectFrom('log_entry')
+    .select('id')
+    .where('organization_id', organizationId === undefined ? 'is' : '=', organizationId ?? null)
+  const newest = await own.orderBy('id', 'desc').limit(1).offset(page.keep).executeTakeFirst()
+  if (newest === undefined) return 0
+  const surplus = await own.where('id', '<=', newest.id).orderBy('id').limit(page.limit).execute()
+  const ids = surplus.map((row) => row.id)
+  await db.deleteFrom('log_entry').where('id', 'in', ids).execute()
+  return ids.length
+}
+
+/** The organization with entries that is next after this one, by number; undefined when there is none. */
+export async function findNextLogged(db: Db, afterOrganizationId: number): Promise<number | undefined> {
+  const row = await db
+    .selectFrom('log_entry')
+    .select('organization_id')
+    .where('organization_id', '>', afterOrganizationId)
+    .orderBy('organization_id')
+    .limit(1)
+    .executeTakeFirst()
+  return row?.organization_id ?? undefined
+}
+
 /** JSON of at most `jsonCharactersMax`: long texts and lists are cut, and what does not fit then is left out. */
 export function formatEventMetadata(metadata: EventMetadata): string {
   const { jsonCharactersMax } = EVENT_METADATA_LIMITS

@@ -11,6 +11,7 @@ import type { ClockGuard } from './clock-guard.ts'
 import { collectExpiredRoots, collectHistory, type ExpiredContentDeps } from './expired-content.ts'
 import { type GarbageDeps, removeGarbageBytes } from './garbage-removal.ts'
 import { endIdleReservations, type IdleDeps } from './idle-reservations.ts'
+import type { LogPruner } from './log-pruner.ts'
 import type { OrphanSweep } from './orphan-sweep.ts'
 import type { Shrinker } from './shrinker.ts'
 
@@ -24,7 +25,16 @@ export const COLLECTOR_LIMITS = {
 
 const leaseName = 'collector'
 
-export type Phase = 'clock' | 'reservations' | 'expired' | 'history' | 'limits' | 'jobs' | 'garbage' | 'orphans'
+export type Phase =
+  | 'clock'
+  | 'reservations'
+  | 'expired'
+  | 'history'
+  | 'logs'
+  | 'limits'
+  | 'jobs'
+  | 'garbage'
+  | 'orphans'
 
 /** What a run has done, for metrics. */
 export type CollectorEvents = {
@@ -45,6 +55,7 @@ export type CollectorDeps = ExpiredContentDeps &
     guard: ClockGuard
     orphans: OrphanSweep
     shrinker: Shrinker
+    logs?: Pick<LogPruner, 'run'>
     /** Uses that were counted in memory are written first: what was just pulled has not expired. */
     uses: Pick<LastUses, 'flush'>
     /** Jobs of `collector-jobs.ts`. */
@@ -138,6 +149,12 @@ export class Collector {
         'history',
         async () => {
           if (mayExpire()) events.historyRemoved(await collectHistory(this.#deps, pause))
+        },
+      ],
+      [
+        'logs',
+        async () => {
+          if (!guard.isHeld(clock())) await this.#deps.logs?.run(pause)
         },
       ],
       ['limits', () => shrinker.shrinkAll()],

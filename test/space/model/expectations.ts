@@ -108,8 +108,8 @@ export function mayBeBlocked(
 }
 
 /**
- * Of the image and the indexes above it, those that are not displaced: its own children, and siblings that are roots
- * themselves.
+ * Of the image and the indexes above it, those that are not displaced: its own children, siblings that are roots
+ * themselves, and what is beside the index that holds it.
  */
 function heldChildren(
   rows: Snapshot,
@@ -119,7 +119,13 @@ function heldChildren(
 ): ManifestRow[] {
   const roots = new Set(rows.root.map((row) => row.manifest_id))
   const own = image.children.flatMap((child) => findManifestRow(rows, repositoryId, child.digest) ?? [])
-  const beside = above.flatMap((row) => closure(rows, row)).filter((row) => roots.has(row.id) && !above.includes(row))
+  const isChildOf = (manifest: ManifestRow, digest: string) =>
+    rows.manifest_child.some((child) => child.manifest_id === manifest.id && child.digest === digest)
+  const parents = above.filter((row) => isChildOf(row, image.digest))
+  const isDisplaced = (row: ManifestRow) =>
+    !roots.has(row.id) && parents.some((parent) => isChildOf(parent, row.digest))
+  const below = above.flatMap((row) => closure(rows, row)).filter((row) => !above.includes(row))
+  const beside = below.filter((row) => !isDisplaced(row))
   return [...own, ...beside].flatMap((row) => closure(rows, row))
 }
 

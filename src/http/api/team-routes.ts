@@ -1,4 +1,4 @@
-/** `/organization/<o>/team…`. Source: quay-behaviour.md 1.6. `limit` and `next_page` are ours: Quay pages nothing here. */
+/** `/organization/<o>/team…`. Source: quay-behaviour.md 1.6. `limit`, `next_page`: ours; Quay pages nothing here. */
 import { z } from 'zod'
 import type { Admin } from '../../admin/admin.ts'
 import type { OrganizationCall } from '../../admin/organization-people.ts'

@@ -65,7 +65,7 @@ test('what the old key sealed is not left in the file of the database either', a
   assert.ok(!(await readdir(installation.folder)).includes('entrepot.db-wal'))
 })
 
-test('wherever a rotation ends, a server starts with what lies there, opens everything, and it can go on', async (t) => {
+test('wherever a rotation ends, a server starts with what lies there and opens all, and it can go on', async (t) => {
   const stages = ['next_key_made', 'former_key_kept', 'begun', 'next_key_installed', 'finished'] as const
   const crashes: ((count: { steps: number }) => Partial<RotationRequest>)[] = [
     ...stages.map((stage) => () => ({
@@ -103,7 +103,7 @@ test('wherever a rotation ends, a server starts with what lies there, opens ever
   }
 })
 
-test('a value that is set while the rows are sealed anew is not overwritten, and rows that are added are readable', async (t) => {
+test('a value that is set during a rotation is not overwritten, and rows that are added are readable', async (t) => {
   const installation = await makeInstallation(t)
   await fill(installation, 120)
   const stop = { ...quietly, onStage: (stage: string) => assert.notEqual(stage, 'next_key_installed') }
@@ -135,7 +135,7 @@ test('a value that is set while the rows are sealed anew is not overwritten, and
   })
 })
 
-test('DATABASE_SECRET_KEY is rotated: the old one refuses to start from the beginning, and says what to do', async (t) => {
+test('DATABASE_SECRET_KEY is rotated: the old one refuses to start at once, and says what to do', async (t) => {
   const installation = await makeInstallation(t, { ENTREPOT_DATABASE_SECRET_KEY: 'old key' })
   const secrets = await fill(installation, 2)
   const wrong = await makeInstallationAt(installation, 'neither')

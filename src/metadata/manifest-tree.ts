@@ -29,7 +29,8 @@ export async function loadTree(
       .selectFrom('manifest')
       .select(['id', 'repository_id', 'digest', 'size_bytes', 'last_used_at'])
       .where('id', 'in', batch)
-      .where('organization_id', '=', organizationId)
+      // The plus keeps SQLite from walking all manifests of the organization.
+      .where(sql<boolean>`+organization_id = ${organizationId}`)
       .orderBy('id')
       .execute()
     for (const row of rows) addTo(tree, row)

@@ -124,3 +124,17 @@ test('the catalog is what the caller may see, paged', async (t) => {
   assert.equal(JSON.parse(one.body.toString()).repositories.length, 1)
   assert.match(String(one.headers.link), /rel="next"/)
 })
+
+test('a token for the catalog lists it, and one for a repository does not', async (t) => {
+  const cache = await entrepot.cache(t, { a: { v1 } })
+  await cache.get('a/manifests/v1')
+  const anonymous = cache.as(undefined).client
+  const list = async (scope: string) => {
+    const { token } = JSON.parse((await cache.client.get(`/v2/auth?scope=${scope}`)).body.toString())
+    return anonymous.get('/v2/_catalog?n=10000', { authorization: `Bearer ${token}` })
+  }
+  const allowed = await list('registry:catalog:*')
+  assert.equal(allowed.status, 200)
+  assert.ok(JSON.parse(allowed.body.toString()).repositories.includes(`${cache.organization}/a`))
+  assert.equal((await list(`repository:${cache.organization}/a:pull`)).status, 401)
+})

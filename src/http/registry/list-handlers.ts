@@ -1,4 +1,5 @@
 /** end-8, end-12 and distribution's catalog: lists, paged and filtered by us. */
+import { CATALOG_GRANT } from '../../admin/registry-tokens.ts'
 import { RegistryError } from '../../errors.ts'
 import { OCI_INDEX } from '../../oci/media-type.ts'
 import { formatRequest, REQUEST_LIMITS, type RegistryRequest } from '../../oci/request.ts'
@@ -58,7 +59,7 @@ export async function listCatalog(
   exchange.challenge.scope = 'registry:catalog:*'
   if (exchange.request.headers.authorization === undefined) throw new RegistryError('UNAUTHORIZED')
   const { principal, grants } = await authenticate(deps, exchange)
-  if (grants !== undefined && grants.get('catalog')?.includes('*') !== true) {
+  if (grants !== undefined && grants.get(CATALOG_GRANT)?.includes('*') !== true) {
     exchange.challenge.error = 'insufficient_scope'
     throw new RegistryError('UNAUTHORIZED', { message: 'the token is not for the catalog' })
   }

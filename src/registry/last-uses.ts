@@ -117,7 +117,11 @@ export class LastUses {
       const { lastUsedAtMs, expiresAtMs } = use
       for (const { id, name, expiresAtMs: before } of holders.tags) {
         if (before !== undefined && before <= lastUsedAtMs) continue
-        if ((tags.get(id)?.lastUsedAtMs ?? 0) < lastUsedAtMs) tags.set(id, { id, lastUsedAtMs, expiresAtMs })
+        const pending = tags.get(id)
+        if (pending === undefined || pending.lastUsedAtMs < lastUsedAtMs)
+          tags.set(id, { id, lastUsedAtMs, expiresAtMs })
+        // A stale pull of the tag leaves the expiry; that of the digest has renewed it all the same.
+        else if (pending.expiresAtMs === undefined) pending.expiresAtMs = expiresAtMs
         renewed.push({ repositoryId: use.repositoryId, name })
       }
       for (const id of holders.manifestIds) {

@@ -82,7 +82,7 @@ export class Space {
     let tooLarge: TooLarge | undefined
     const mayEvict = async () => {
       // What the organization's own limit refuses costs no other organization an image.
-      tooLarge = await this.#findTooLarge(organization.organizationId, items)
+      tooLarge = await this.#findTooLarge(image, items)
       return tooLarge === undefined
     }
     if (!(await this.#deps.store.hasRoomFor(organization.organizationId, items, mayEvict))) {
@@ -203,12 +203,14 @@ export class Space {
     return removals
   }
 
-  async #findTooLarge(organizationId: number, items: readonly LedgerItem[]): Promise<TooLarge | undefined> {
+  async #findTooLarge({ organization, tags }: Image, items: readonly LedgerItem[]): Promise<TooLarge | undefined> {
     const { db } = this.#deps.metadata
+    const { organizationId } = organization
     const { limitBytes } = await findLimit(db, organizationId, this.#deps.limits)
     if (limitBytes === undefined) return undefined
-    const pinned = await loadRootFacts(db, organizationId, await listPinnedRoots(db, organizationId))
-    return findTooLarge(items, limitBytes, pinned)
+    // A pin follows its tag: what is pinned now may be so no longer when the tag has moved.
+    const pinned = tags.length > 0 ? [] : await listPinnedRoots(db, organizationId)
+    return findTooLarge(items, limitBytes, await loadRootFacts(db, organizationId, pinned))
   }
 
   async #warn(tx: Db, organizationId: number, limit: Limit, nowMs: number): Promise<void> {

@@ -50,8 +50,10 @@ export function itemsOf(rows: Snapshot, manifests: readonly ManifestRow[]): Item
   return items
 }
 
-function pinnedItems(rows: Snapshot, organizationId: number): Items {
-  const pinned = rows.root.filter((row) => row.organization_id === organizationId && row.is_pinned === 1)
+function pinnedItems(rows: Snapshot, organizationId: number, movedManifestId?: number): Items {
+  const pinned = rows.root.filter(
+    (row) => row.organization_id === organizationId && row.is_pinned === 1 && row.manifest_id !== movedManifestId,
+  )
   const tops = rows.manifest.filter((row) => pinned.some((root) => root.manifest_id === row.id))
   return itemsOf(
     rows,
@@ -68,13 +70,35 @@ export function sum(items: Items): number {
   return [...items.values()].reduce((total, size) => total + size, 0)
 }
 
-/** It would not fit with everything unpinned gone. */
-export function isTooLarge(rows: Snapshot, policy: Policy, image: ModelImage): boolean {
+/** It would not fit with everything unpinned gone. A pin follows its tag: what a moving tag named is free then. */
+export function isTooLarge(
+  rows: Snapshot,
+  policy: Policy,
+  image: ModelImage,
+  moving?: { repositoryId: number | undefined; tag: string },
+): boolean {
   const { organizationId, limitBytes } = policy
   if (limitBytes === undefined) return false
-  const pinned = pinnedItems(rows, organizationId)
+  const pinned = pinnedItems(rows, organizationId, moving && pinnedByTag(rows, moving))
   const needed = new Map([...imageItems(image)].filter(([key]) => !pinned.has(key)))
   return sum(needed) > Math.max(0, limitBytes - sum(pinned))
+}
+
+/** The manifest that nothing but this tag's pin pins. */
+function pinnedByTag(
+  rows: Snapshot,
+  { repositoryId, tag }: { repositoryId: number | undefined; tag: string },
+): number | undefined {
+  const row = findTagRow(rows, repositoryId, tag)
+  if (row === undefined) return undefined
+  const names = rows.tag
+    .filter((other) => other.repository_id === repositoryId && other.ended_at === null && other.digest === row.digest)
+    .map((other) => other.name)
+  const pins = rows.pin.filter(
+    (pin) => pin.repository_id === repositoryId && (pin.reference === row.digest || names.includes(pin.reference)),
+  )
+  const isAlone = pins.length === 1 && pins[0]?.reference === tag
+  return isAlone ? findManifestRow(rows, repositoryId, row.digest)?.id : undefined
 }
 
 /** All of it is charged already. */

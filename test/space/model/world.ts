@@ -114,8 +114,8 @@ export class World {
     return this.rows
   }
 
-  isTooLarge(rows: Snapshot, at: At, image: ModelImage): boolean {
-    return isTooLarge(rows, at.organization, image)
+  isTooLarge(rows: Snapshot, at: At, image: ModelImage, by: 'tag' | 'digest'): boolean {
+    return isTooLarge(rows, at.organization, image, by === 'tag' ? at : undefined)
   }
 
   mayBeBlocked(rows: Snapshot, at: At, image: ModelImage, isReceiving: boolean): boolean {

@@ -4,6 +4,7 @@ import { parseDuration } from '../config/values.ts'
 import { refusal } from './api-client.ts'
 import { addConnectionOptions, type ConnectionOptions, connect } from './connection.ts'
 import { addSetQuotaCommand } from './set-quota-command.ts'
+import { addShowOrganizationCommand } from './show-organization-command.ts'
 import { report, type Terminal } from './terminal.ts'
 import {
   addUpstreamOptions,
@@ -43,6 +44,7 @@ export function addOrganizationCommand(program: Command, terminal: Terminal): vo
       setOrganizationUpstream(name, upstream, options, terminal),
     )
   addSetQuotaCommand(organization, terminal)
+  addShowOrganizationCommand(organization, terminal)
 }
 
 const setExamples = `

@@ -65,9 +65,10 @@ export async function findCurrentUpstream(client: ApiClient, organization: strin
 /** The path of an organization's API. Errors: CommandFailure for a name that would lead elsewhere. */
 export function organizationPath(
   organization: string,
-  rest: 'proxycache' | 'validateproxycache' | 'purge' | 'quota/preview',
+  rest?: 'proxycache' | 'validateproxycache' | 'purge' | 'quota/preview',
 ): string {
-  if (isOrganizationName(organization)) return `/organization/${organization}/${rest}`
+  if (isOrganizationName(organization))
+    return ['', 'organization', organization, ...(rest === undefined ? [] : [rest])].join('/')
   const hint = 'a name has 2 to 255 lower-case letters and digits, with single . _ or - inside'
   throw new CommandFailure('usage', `cannot use ${organization} as the name of an organization`, { hint })
 }

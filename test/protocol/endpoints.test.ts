@@ -266,7 +266,7 @@ const ROWS: Row[] = [
     answer: { 'www-authenticate': challenge(',scope="registry:catalog:\\*"') },
     body: 'UNAUTHORIZED',
   },
-  { title: 'catalog: a token for it', ask: 'GET /v2/_catalog', as: 'Bearer ok:catalog', status: 200 },
+  { title: 'catalog: a token for it', ask: 'GET /v2/_catalog', as: 'Bearer ok:registry:catalog', status: 200 },
   {
     title: 'catalog: a token for something else',
     ask: 'GET /v2/_catalog',

@@ -75,7 +75,11 @@ export async function readPlace(db: Db, place: SealedPlace) {
 }
 
 /** Add rows with secrets: `count` organizations with an upstream, and as many of everything else. */
-export async function addSecrets(box: SecretBox, db: Db, count: number): Promise<string[]> {
+export function addSecrets(box: SecretBox, db: Db, count: number): Promise<string[]> {
+  return db.transaction().execute((tx) => addSecretsIn(box, tx, count))
+}
+
+async function addSecretsIn(box: SecretBox, db: Db, count: number): Promise<string[]> {
   const secrets: string[] = []
   const seal = (table: string, column: string, key: string | number) => {
     const secret = `secret-${randomBytes(8).toString('hex')}`

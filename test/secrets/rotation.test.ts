@@ -10,6 +10,7 @@ import { openDatabase } from '../../src/foundations.ts'
 import type { Db } from '../../src/metadata/open.ts'
 import { countSealed, SEALED_PLACES } from '../../src/metadata/sealed-columns.ts'
 import { type RotationRequest, rotateSecrets } from '../../src/rotate-secrets.ts'
+import { skipWithoutPostgres, startPostgres } from '../real/postgres.ts'
 import { addSecrets, type Installation, makeInstallation, placeOf, readPlace } from './installation.ts'
 
 class Crash extends Error {}
@@ -172,6 +173,33 @@ async function makeInstallationAt(installation: Installation, key: string): Prom
   const { Installation: Made } = await import('./installation.ts')
   return new Made(installation.folder, { ENTREPOT_DATABASE_SECRET_KEY: key })
 }
+
+test('it is the same on PostgreSQL, after a crash in the middle', { skip: skipWithoutPostgres() }, async (t) => {
+  const postgres = await startPostgres()
+  const installation = await makeInstallation(t, { ENTREPOT_DB_URI: await postgres.createDatabase() })
+  t.after(() => postgres.stop())
+  const secrets = await fill(installation, 101)
+  let steps = 0
+  const crash = {
+    ...quietly,
+    onProgress: () => {
+      if (steps++ === 3) throw new Crash()
+    },
+  }
+  await assert.rejects(rotateSecrets(installation.config, crash), Crash)
+  const added = await installation.withServer(async (box, db) => {
+    assert.deepEqual(await installation.readAll(box, db), secrets)
+    return addSecrets(box, db, 1)
+  })
+  const end = await rotateSecrets(installation.config, quietly)
+  assert.deepEqual([end.unopened, end.wasUnderWay], [[], true])
+  await installation.withServer(async (box, db) => {
+    assert.deepEqual(await installation.readAll(box, db), [...secrets, ...added].sort())
+    for (const place of SEALED_PLACES) {
+      for (const { sealed } of await readPlace(db, place)) assert.ok(sealed.startsWith(`${box.keyId}.`), place.table)
+    }
+  })
+})
 
 test('the key is moved from the file to DATABASE_SECRET_KEY, and back', async (t) => {
   const installation = await makeInstallation(t)

@@ -125,6 +125,9 @@ export class ModelRun {
         await world.system.uses.flush()
         this.#pulls.written()
         await this.#readGuard()
+        // Which HEADs are remembered of it is not foretold: none.
+        for (const { name } of world.organizations) world.system.directory.forget(name)
+        this.#pulls.forget()
         return false
       case 'crash':
         await this.#crash(step)

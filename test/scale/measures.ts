@@ -82,7 +82,8 @@ export async function measure(filled: FilledStore): Promise<Figures> {
       assert.ok(await space.keepImage(makeNewImage(filled, `new${time.nowMs}`)))
     }),
   )
-  figures.set(`expire ${DEAD} tags`, await timed(() => expireTags(filled, clock())))
+  const tags = await listTags(filled)
+  figures.set(`expire ${DEAD} tags`, await timed(() => expireTags(filled, tags, clock())))
   time.nowMs += WINDOW_SECONDS * 1000 + 1
   figures.set(`collect ${DEAD} dead images: rows`, await timed(() => collectExpiredRoots(deps, pause)))
   assert.equal(removals.flatMap(({ roots }) => roots).length, DEAD)
@@ -105,8 +106,10 @@ function makeNewImage({ organization }: FilledStore, name: string): Image {
   return { organization: holder, repository: 'new', manifest, parsed, tags: [tag], expiresAtMs: undefined }
 }
 
-/** As deleting a tag does it: now. The most recently used, so that what was evicted before are others. */
-async function expireTags({ metadata, organization }: FilledStore, nowMs: number): Promise<void> {
+type TagRow = { repository_id: number; name: string }
+
+/** The most recently used, so that what was evicted before are others. It walks all tags, and is not measured. */
+async function listTags({ metadata }: FilledStore): Promise<TagRow[]> {
   const tags = await metadata.db
     .selectFrom('tag')
     .select(['repository_id', 'name'])
@@ -116,6 +119,11 @@ async function expireTags({ metadata, organization }: FilledStore, nowMs: number
     .limit(DEAD)
     .execute()
   assert.equal(tags.length, DEAD)
+  return tags
+}
+
+/** As deleting a tag does it: now. */
+async function expireTags({ metadata, organization }: FilledStore, tags: readonly TagRow[], nowMs: number) {
   for (let start = 0; start < tags.length; start += TAGS_PER_STEP) {
     await metadata.transaction(async (tx) => {
       await lockUsage(tx, organization.id)

@@ -1,5 +1,7 @@
-/** A warm 300 MB blob: throughput and processor seconds per GB, beside docker-registry (distribution 2.8), in turn, to four
- * clients at once that read and throw away. */
+/**
+ * A warm 300 MB blob: throughput and processor seconds per GB, beside docker-registry (distribution 2.8), in turn, to
+ * four clients at once that read and throw away.
+ */
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * Writes docs/configuration.md and docs/errors.md from the tables in the source. With --check it writes nothing and
- * exits 1 when a page does not say what the tables say.
+ * Writes docs/configuration.md, docs/errors.md and docs/permissions.md from the tables in the source. With --check it
+ * writes nothing and exits 1 when a page does not say what the tables say.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
@@ -8,6 +8,8 @@ import { stringify } from 'yaml'
 import { QUAY_KEYS_WITHOUT_EFFECT_YET } from '../src/config/quay-keys.ts'
 import { ENVIRONMENT, SETTINGS, type Setting } from '../src/config/schema.ts'
 import { REGISTRY_ERRORS, type RegistryErrorCase } from '../src/errors.ts'
+import { generatedFrom, table } from './markdown.ts'
+import { permissionsPage } from './permissions-page.ts'
 
 const root = new URL('../', import.meta.url)
 
@@ -161,15 +163,7 @@ ${table(
 export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
-}
-
-function generatedFrom(source: string): string {
-  return `<!-- Generated from ${source} by scripts/generate-docs.ts: change it there. -->`
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`)
-  return `${lines.join('\n')}\n`
+  'docs/permissions.md': permissionsPage,
 }
 
 async function main(): Promise<void> {

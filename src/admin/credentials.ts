@@ -89,6 +89,8 @@ export class Credentials {
   /** For the API: tokens of robots and applications are passwords of the registry only. Errors: CredentialsError. */
   async verifyForApi(username: string, secret: string, address: string): Promise<SignedIn> {
     if (username === OAUTH_TOKEN_USERNAME) return this.verifyToken(secret, address)
+    // A robot has no password that could be guessed.
+    if (username.includes('+')) throw this.#refuse('wrong', address, username)
     const account = await this.verifyPassword(username, secret, address)
     return { account, scopes: undefined, credential: credentialOfPassword(account) }
   }

@@ -16,18 +16,17 @@ export type RepositoryKey = { organization: string; repository: RepositoryName }
 export type FoundRepository = { organization: Organization; repository: Repository }
 export type ChangedRepository = FoundRepository & { administrator: AccountCaller }
 
-/** For a member. Errors: AdminError INVALID_TOKEN, INSUFFICIENT_SCOPE, NOT_FOUND. */
+/** Errors: AdminError NOT_FOUND. */
 export async function findSeenRepository(
   db: Db,
   organizations: Organizations,
-  caller: Caller,
   key: RepositoryKey,
 ): Promise<FoundRepository> {
-  const organization = await organizations.seenByMember(caller, key.organization)
+  const organization = await organizations.find(key.organization)
   return { organization, repository: await find(db, organization, key.repository) }
 }
 
-/** For an administrator of the organization. Errors: as `findSeenRepository`. */
+/** A repository, and who changes it: the permission table has let them. Errors: AdminError NOT_FOUND. */
 export async function findChangedRepository(
   db: Db,
   organizations: Organizations,

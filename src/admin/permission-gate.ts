@@ -1,14 +1,14 @@
 /** Asks the permission table for requests of the API, before their handlers: who calls, and what is it about? */
 import type { Account } from '../metadata/accounts.ts'
 import { findOrganization, type Organization } from '../metadata/organizations.ts'
-import { findRepositoryRoles, type RepositoryRole } from '../metadata/repository-permissions.ts'
+import { findRepositoryRoles } from '../metadata/repository-permissions.ts'
 import { findTeam, isTeamMember } from '../metadata/teams.ts'
 import { isOrganizationName, parseRepositoryName } from '../oci/repository-name.ts'
 import { notFound, unauthorized } from './admin-error.ts'
 import { type Caller, requireAccount } from './caller.ts'
 import { findStoredRepository } from './found-repository.ts'
 import { type Asked, isForEverybody, mayDo } from './permission-decision.ts'
-import { RULES, type Rule, type Standing } from './permission-rules.ts'
+import { RULES, type Rule, STANDING_OF_ROLE, type Standing } from './permission-rules.ts'
 import type { Rights } from './rights.ts'
 import type { AdminContext } from './settings.ts'
 import { isUsername } from './username.ts'
@@ -33,7 +33,9 @@ export class PermissionGate {
     if (caller.kind === 'anonymous' && isForEverybody(asked.rule)) return
     const { account, scopes } = requireAccount(caller)
     const standings = await this.#standings(account, RULES[asked.rule], params)
-    if (!mayDo(standings, scopes, asked)) throw unauthorized()
+    if (mayDo(standings, scopes, asked)) return
+    const isHidden = RULES[asked.rule].about === 'repository' && !mayDo(standings, undefined, SEE_REPOSITORY)
+    throw isHidden ? notFound('repository') : unauthorized()
   }
 
   async #standings(account: Account, { about, may }: Rule, params: RequestParams): Promise<readonly Standing[]> {
@@ -70,8 +72,4 @@ export class PermissionGate {
   }
 }
 
-const STANDING_OF_ROLE: Readonly<Record<RepositoryRole, Standing>> = {
-  read: 'repositoryReader',
-  write: 'repositoryWriter',
-  admin: 'repositoryAdmin',
-}
+const SEE_REPOSITORY: Asked = { rule: 'repository.see', effect: 'reads' }

@@ -24,6 +24,13 @@ export const STANDINGS = {
 
 export type Standing = keyof typeof STANDINGS
 
+/** What a permission in a repository makes of its holder. */
+export const STANDING_OF_ROLE = {
+  read: 'repositoryReader',
+  write: 'repositoryWriter',
+  admin: 'repositoryAdmin',
+} as const satisfies Record<string, Standing>
+
 /** What a standing is about: it must be looked at before the rule can be asked. */
 export type Subject = 'nothing' | 'organization' | 'team' | 'repository'
 
@@ -196,3 +203,9 @@ export const PEOPLE = {
 } as const satisfies Record<string, readonly Standing[]>
 
 export type Person = keyof typeof PEOPLE
+
+/** A robot signs in to the registry only: for the API it is nobody who could be let through. */
+export function standingsAt(door: '/api/v1' | '/v2', person: Person): readonly Standing[] {
+  const standings: readonly Standing[] = PEOPLE[person]
+  return door === '/api/v1' && standings.includes('robot') ? ['robot'] : standings
+}

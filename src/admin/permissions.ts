@@ -7,6 +7,8 @@ import { isOrganizationName, parseRepositoryName } from '../oci/repository-name.
 import type { AccountDirectory } from './account-directory.ts'
 import { findStoredRepository } from './found-repository.ts'
 import type { Principal, PullPermission } from './identity.ts'
+import { mayDo } from './permission-decision.ts'
+import { STANDING_OF_ROLE, type Standing } from './permission-rules.ts'
 import type { Rights } from './rights.ts'
 import { EpochMemory } from './rights-epoch.ts'
 import type { AdminContext } from './settings.ts'
@@ -55,10 +57,9 @@ export class OrganizationPullPermission implements PullPermission {
     const asked = await this.#find(principal, name)
     if (asked === undefined) return false
     const { account, organization } = asked
-    if (organization.anonymousPulls && this.#context.settings.hasAnonymousAccess) return true
-    if (account === undefined) return false
-    if (this.#rights.readsEverything(account)) return true
-    return (await this.#rights.rolesIn(organization.id, account.id)).length > 0
+    const isOpen = organization.anonymousPulls && this.#context.settings.hasAnonymousAccess
+    const standings = account === undefined ? NOBODY : await this.#rights.standingsIn(account, organization)
+    return mayPull(isOpen ? [...standings, 'guest'] : standings)
   }
 
   async #judgeRepository(principal: Principal, organizationName: string, repositoryName: string): Promise<boolean> {
@@ -69,8 +70,10 @@ export class OrganizationPullPermission implements PullPermission {
     const { account } = asked
     const repository = await findStoredRepository(db, asked.organization, name)
     if (repository === undefined) return false
-    if (repository.isPublic && (account !== undefined || this.#context.settings.hasAnonymousAccess)) return true
-    return account !== undefined && (await findRepositoryRoles(db, repository.id, account.id)).length > 0
+    const isOpen = repository.isPublic && (account !== undefined || this.#context.settings.hasAnonymousAccess)
+    const roles = account === undefined ? [] : await findRepositoryRoles(db, repository.id, account.id)
+    const standings = roles.map((role) => STANDING_OF_ROLE[role])
+    return mayPull(isOpen ? [...standings, 'guest'] : standings)
   }
 
   /** Who asks (undefined: nobody) about which organization; undefined when one of both is not there any more. */
@@ -83,6 +86,13 @@ export class OrganizationPullPermission implements PullPermission {
     const organization = await findOrganization(this.#context.metadata.db, name)
     return organization && { account, organization }
   }
+}
+
+const NOBODY: readonly Standing[] = ['anonymous']
+
+/** What the credentials are limited to, is judged with them. */
+function mayPull(standings: readonly Standing[]): boolean {
+  return mayDo(standings, undefined, { rule: 'repository.pull', effect: 'reads' })
 }
 
 function keyOf(principal: Principal, organization: string): string {

@@ -76,7 +76,7 @@ export class ProxyCaches {
   async view(caller: Caller, name: string): Promise<ProxyCacheView> {
     // Quay: one's own name is a namespace without an upstream.
     if (caller.kind === 'account' && caller.account.username === name) return viewOf(undefined)
-    const organization = await this.#organizations.seenByMember(caller, name)
+    const organization = await this.#organizations.find(name)
     return viewOf(await findProxyCache(this.#context.metadata.db, organization.id))
   }
 

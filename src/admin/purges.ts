@@ -18,7 +18,7 @@ import {
   purge,
 } from '../registry/purge.ts'
 import { AdminError, invalidRequest, notFound } from './admin-error.ts'
-import { type AccountCaller, type Caller, requireAccount } from './caller.ts'
+import type { AccountCaller, Caller } from './caller.ts'
 import { findChangedRepository } from './found-repository.ts'
 import type { Organizations } from './organizations.ts'
 import type { AdminContext } from './settings.ts'
@@ -96,18 +96,16 @@ export class Purges {
     }
   }
 
-  /** The last purge since the server was started. Errors: AdminError NOT_FOUND when there was none; and as `start`. */
-  async view(caller: Caller, name: string) {
-    const { organization } = await this.#organizations.administered(caller, name)
-    const running = this.#purges.get(organization.id)
+  /** The last purge since the server was started. Errors: AdminError NOT_FOUND, also when there was none. */
+  async view(name: string) {
+    const running = this.#purges.get((await this.#organizations.find(name)).id)
     if (running === undefined) throw notFound('a purge since the server was started')
     return viewPurge(running)
   }
 
-  /** For members. Errors: AdminError INVALID_TOKEN, INSUFFICIENT_SCOPE, NOT_FOUND. */
-  async preview(caller: Caller, name: string, bytes: number) {
-    requireAccount(caller)
-    const { id } = await this.#organizations.seenByMember(caller, name)
+  /** Errors: AdminError NOT_FOUND. */
+  async preview(name: string, bytes: number) {
+    const { id } = await this.#organizations.find(name)
     const { metadata, clock, settings, writeUses } = this.#context
     await writeUses?.()
     const { limitBytes } = await findLimit(metadata.db, id, settings)

@@ -20,19 +20,14 @@ import {
   updateQuotaLimit,
   warnIfCrossed,
 } from '../metadata/quotas.ts'
-import { invalidRequest, notFound, unauthorized } from './admin-error.ts'
-import { type AccountCaller, type Caller, requireAccount } from './caller.ts'
+import { invalidRequest, notFound } from './admin-error.ts'
+import type { AccountCaller, Caller } from './caller.ts'
 import type { Organizations } from './organizations.ts'
 import { limitSettingsOf, type QuotaLimitView, type QuotaView, viewLimit, viewQuota } from './quota-view.ts'
-import type { Rights } from './rights.ts'
-import { scopesGive } from './scopes.ts'
 import type { AdminContext } from './settings.ts'
 
-/**
- * Who asks for which organization, and by which of Quay's doors: its own, where members see and superusers with full
- * access change; or the superusers', which needs no full access.
- */
-export type QuotaRequest = { door: 'organization' | 'superuser'; caller: Caller; name: string; address: string }
+/** Who asks for which organization. */
+export type QuotaRequest = { caller: Caller; name: string; address: string }
 
 /** One of the two. */
 export type QuotaFields = { limit_bytes?: number | undefined; limit?: string | undefined }
@@ -44,20 +39,18 @@ type Change = { tx: Db; organization: Organization; by: AccountCaller; address: 
 export class Quotas {
   readonly #context: AdminContext
   readonly #organizations: Organizations
-  readonly #rights: Rights
 
-  constructor(context: AdminContext, organizations: Organizations, rights: Rights) {
+  constructor(context: AdminContext, organizations: Organizations) {
     this.#context = context
     this.#organizations = organizations
-    this.#rights = rights
   }
 
   /**
    * One or none: the organization's, else the system's.
-   * Errors: AdminError INVALID_TOKEN, INSUFFICIENT_SCOPE, NOT_FOUND.
+   * Errors: AdminError NOT_FOUND.
    */
   async list(request: QuotaRequest): Promise<QuotaView[]> {
-    const view = await this.#view(await this.#seen(request))
+    const view = await this.#view(await this.#organizations.find(request.name))
     return view === undefined ? [] : [view]
   }
 
@@ -76,7 +69,7 @@ export class Quotas {
 
   /** Errors: as `list`. */
   async view(request: QuotaRequest, quotaId: string): Promise<QuotaView> {
-    const organization = await this.#seen(request)
+    const organization = await this.#organizations.find(request.name)
     await this.#get(this.#context.metadata.db, organization.id, quotaId)
     return this.#viewOf(organization)
   }
@@ -107,7 +100,7 @@ export class Quotas {
 
   /** Errors: as `list`. */
   async listLimits(request: QuotaRequest, quotaId: string): Promise<QuotaLimitView[]> {
-    const organization = await this.#seen(request)
+    const organization = await this.#organizations.find(request.name)
     return (await this.#get(this.#context.metadata.db, organization.id, quotaId)).limits.map(viewLimit)
   }
 
@@ -128,7 +121,7 @@ export class Quotas {
 
   /** Errors: as `list`. */
   async viewLimit(request: QuotaRequest, quotaId: string, limitId: string): Promise<QuotaLimitView> {
-    const organization = await this.#seen(request)
+    const organization = await this.#organizations.find(request.name)
     return viewLimit(limitIn(await this.#get(this.#context.metadata.db, organization.id, quotaId), limitId))
   }
 
@@ -168,28 +161,9 @@ export class Quotas {
     })
   }
 
-  async #seen({ door, caller, name }: QuotaRequest): Promise<Organization> {
-    if (door === 'organization') return this.#organizations.seenByMember(caller, name)
-    requireSuperuserEyes(this.#rights, caller)
-    return this.#organizations.find(name)
-  }
-
-  async #edited({ door, caller, name }: QuotaRequest): Promise<{ organization: Organization; by: AccountCaller }> {
-    const by = requireAccount(caller)
-    const isSuperuser = this.#rights.actsAsSuperuser(caller)
-    if (door === 'superuser' && !isSuperuser) throw unauthorized()
-    const organization = await this.#organizations.find(name)
-    this.#rights.refuseReader(by)
-    const { hasSuperusersFullAccess, mayOrganizationAdminsEditQuota } = this.#context.settings
-    if (isSuperuser && (door === 'superuser' || hasSuperusersFullAccess)) return { organization, by }
-    const { isAdmin } = await this.#rights.standing(caller, organization)
-    if (!isAdmin || !mayOrganizationAdminsEditQuota) throw unauthorized()
-    return { organization, by }
-  }
-
   /** `work` resolves to whether anything changed; then warnings and the collector follow. */
   async #change(request: QuotaRequest, work: (change: Change) => Promise<boolean>): Promise<Organization> {
-    const { organization, by } = await this.#edited(request)
+    const { organization, administrator: by } = await this.#organizations.administered(request.caller, request.name)
     const { metadata, clock, settings, report, onLimitChange } = this.#context
     const isChanged = await metadata.transaction(async (tx) => {
       const usage = await lockUsage(tx, organization.id)
@@ -240,13 +214,6 @@ export class Quotas {
     if (view === undefined) throw notFound('quota') // Somebody has just deleted it.
     return view
   }
-}
-
-/** Errors: AdminError INVALID_TOKEN, INSUFFICIENT_SCOPE unless the caller may look at what superusers look at. */
-export function requireSuperuserEyes(rights: Rights, caller: Caller): void {
-  const { account, scopes } = requireAccount(caller)
-  const isReader = rights.isReader(account) && scopesGive(scopes, 'superuser')
-  if (!isReader && !rights.actsAsSuperuser(caller)) throw unauthorized()
 }
 
 const examples = 'such as "150 MB" or "10 GiB"'

@@ -15,14 +15,11 @@ import {
 } from '../metadata/repository-permissions.ts'
 import { listTeamNames } from '../metadata/robots.ts'
 import { findTeam } from '../metadata/teams.ts'
-import { invalidRequest, notFound, unauthorized } from './admin-error.ts'
+import { invalidRequest, notFound } from './admin-error.ts'
 import { type Avatar, avatarOf } from './avatar.ts'
-import { requireAccount } from './caller.ts'
-import { type ChangedRepository, findStoredRepository, lockFound } from './found-repository.ts'
+import { type ChangedRepository, findChangedRepository, lockFound } from './found-repository.ts'
 import type { Organizations } from './organizations.ts'
 import { type Page, type PageQuery, readPage } from './page.ts'
-import type { Rights } from './rights.ts'
-import { scopesGive } from './scopes.ts'
 import type { AdminContext } from './settings.ts'
 import { log, type RepositoryCall } from './tags.ts'
 import { isMemberName } from './teams.ts'
@@ -41,18 +38,16 @@ export type GranteeKind = 'user' | 'team'
 export class RepositoryPermissions {
   readonly #context: AdminContext
   readonly #organizations: Organizations
-  readonly #rights: Rights
 
-  constructor(context: AdminContext, organizations: Organizations, rights: Rights) {
+  constructor(context: AdminContext, organizations: Organizations) {
     this.#context = context
     this.#organizations = organizations
-    this.#rights = rights
   }
 
   /** Of users and robots. Errors: AdminError INVALID_TOKEN, INSUFFICIENT_SCOPE, NOT_FOUND. */
   async listUsers(call: RepositoryCall, query: PageQuery): Promise<Page<UserPermissionView>> {
     const { db } = this.#context.metadata
-    const { organization, repository } = await this.#seen(call)
+    const { organization, repository } = await this.#find(call)
     const page = await readPage(
       query,
       (asked) => listAccountPermissions(db, repository.id, asked),
@@ -64,7 +59,7 @@ export class RepositoryPermissions {
   /** Errors: as `listUsers`. */
   async listTeams(call: RepositoryCall, query: PageQuery): Promise<Page<TeamPermissionView>> {
     const { db } = this.#context.metadata
-    const { repository } = await this.#seen(call)
+    const { repository } = await this.#find(call)
     const page = await readPage(
       query,
       (asked) => listTeamPermissions(db, repository.id, asked),
@@ -76,7 +71,7 @@ export class RepositoryPermissions {
   /** Errors: as `listUsers`; AdminError INVALID_REQUEST when there is none (Quay's 400). */
   async get(call: RepositoryCall, kind: GranteeKind, name: string): Promise<UserPermissionView | TeamPermissionView> {
     const { db } = this.#context.metadata
-    const found = await this.#seen(call)
+    const found = await this.#find(call)
     const grantee = await findGrantee(db, found.organization.id, kind, name)
     const role = grantee && (await findRepositoryPermission(db, found.repository.id, toKey(grantee)))
     if (grantee === undefined || role === undefined) throw noPermission(kind)
@@ -86,7 +81,7 @@ export class RepositoryPermissions {
   /** Every role of a user or robot, its own and its teams’. Errors: as `listUsers`; NOT_FOUND when there is none. */
   async listTransitive(call: RepositoryCall, username: string): Promise<{ role: RepositoryRole }[]> {
     const { db } = this.#context.metadata
-    const { repository } = await this.#seen(call)
+    const { repository } = await this.#find(call)
     const account = isMemberName(username) ? await findAccount(db, username) : undefined
     const roles = account === undefined ? [] : await findRepositoryRoles(db, repository.id, account.id)
     if (roles.length === 0) throw notFound('permission')
@@ -135,46 +130,21 @@ export class RepositoryPermissions {
     })
   }
 
-  /** For administrators of the repository, and to read for who may read everything. */
-  async #seen(call: RepositoryCall): Promise<ChangedRepository> {
-    const { found, mayChange, maySee } = await this.#judge(call)
-    if (!mayChange && !maySee) throw unauthorized()
-    return found
+  #find({ caller, key }: RepositoryCall): Promise<ChangedRepository> {
+    return findChangedRepository(this.#context.metadata.db, this.#organizations, caller, key)
   }
 
   async #change<Result>(
     call: RepositoryCall,
     work: (tx: Db, found: ChangedRepository, nowMs: number) => Promise<Result>,
   ): Promise<Result> {
-    const { found, mayChange } = await this.#judge(call)
-    if (!mayChange) throw unauthorized()
-    this.#rights.refuseReader(found.administrator)
+    const found = await this.#find(call)
     const result = await this.#context.metadata.transaction(async (tx) => {
       await lockFound(tx, found)
       return work(tx, found, this.#context.clock())
     })
     this.#context.epoch.advance()
     return result
-  }
-
-  /** A stranger is not told which repositories there are. Errors: AdminError INVALID_TOKEN, NOT_FOUND. */
-  async #judge({ caller, key }: RepositoryCall) {
-    const { db } = this.#context.metadata
-    const administrator = requireAccount(caller)
-    const organization = await this.#organizations.find(key.organization)
-    const { isMember, maySeeAll } = await this.#rights.standing(caller, organization)
-    const { account, scopes } = administrator
-    const repository = await findStoredRepository(db, organization, key.repository)
-    const roles = repository === undefined ? [] : await findRepositoryRoles(db, repository.id, account.id)
-    if (repository === undefined || !(isMember || maySeeAll || roles.length > 0)) throw notFound('repository')
-    const hasFullAccess = this.#rights.readsEverything(account) && this.#rights.actsAsSuperuser(administrator)
-    const isAdmin = (await this.#rights.rolesIn(organization.id, account.id)).includes('admin')
-    const isGiven = (isAdmin || roles.includes('admin')) && scopesGive(scopes, 'administerRepositories')
-    return {
-      found: { organization, repository, administrator },
-      mayChange: hasFullAccess || isGiven,
-      maySee: maySeeAll,
-    }
   }
 }
 

@@ -70,12 +70,7 @@ export class Tags {
   ): Promise<{ tags: TagView[]; page: number; has_additional: boolean }> {
     const { metadata, clock } = this.#context
     await this.#writeUses()
-    const { repository, organization } = await findSeenRepository(
-      metadata.db,
-      this.#organizations,
-      call.caller,
-      call.key,
-    )
+    const { repository, organization } = await findSeenRepository(metadata.db, this.#organizations, call.key)
     const found = await listTagHistory(metadata.db, repository.id, { ...query, nowMs: clock() })
     refusePastLast(query.page, found.entries.length)
     const windowMs = organization.tagExpirationSeconds * SECOND_MS
@@ -93,12 +88,7 @@ export class Tags {
   ): Promise<{ images: ImageView[]; page: number; has_additional: boolean }> {
     const { metadata, clock } = this.#context
     await this.#writeUses()
-    const { repository, organization } = await findSeenRepository(
-      metadata.db,
-      this.#organizations,
-      call.caller,
-      call.key,
-    )
+    const { repository, organization } = await findSeenRepository(metadata.db, this.#organizations, call.key)
     const nowMs = clock()
     const found = await listUntaggedImages(metadata.db, repository.id, { ...query, nowMs })
     refusePastLast(query.page, found.entries.length)

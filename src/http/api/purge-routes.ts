@@ -40,7 +40,7 @@ export function purgeRoutes(admin: Admin): readonly ApiRoute[] {
       path,
       access: 'required',
       body: undefined,
-      handle: async ({ caller, params }) => ({ status: 200, body: await purges.view(caller, nameOf(params)) }),
+      handle: async ({ params }) => ({ status: 200, body: await purges.view(nameOf(params)) }),
     },
   ]
 }
@@ -53,9 +53,9 @@ export function evictionPreviewRoutes(admin: Admin): readonly ApiRoute[] {
       path: '/organization/:organization/quota/preview',
       access: 'required',
       body: undefined,
-      handle: async ({ caller, params, request }) => {
+      handle: async ({ params, request }) => {
         const bytes = parseBytes((request.query as Readonly<Record<string, unknown>>)['bytes'])
-        return { status: 200, body: await admin.purges.preview(caller, nameOf(params), bytes) }
+        return { status: 200, body: await admin.purges.preview(nameOf(params), bytes) }
       },
     },
   ]

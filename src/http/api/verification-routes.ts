@@ -30,15 +30,15 @@ export function verificationRoutes(admin: Admin): readonly ApiRoute[] {
       path,
       access: 'required',
       body: undefined,
-      handle: async ({ caller }) => ({ status: 200, body: verifications.view(caller) }),
+      handle: async () => ({ status: 200, body: verifications.view() }),
     },
     {
       method: 'DELETE',
       path,
       access: 'required',
       body: undefined,
-      handle: async ({ caller }) => {
-        await verifications.cancel(caller)
+      handle: async () => {
+        await verifications.cancel()
         return { status: 204 }
       },
     },

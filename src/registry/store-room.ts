@@ -35,22 +35,28 @@ export class StoreRoom {
 
   /** Look again: is there room for so many bytes more? A store that cannot tell is treated as full. */
   async hasRoomFor(bytes: number): Promise<boolean> {
+    return (await this.shortfallBytes(bytes)) <= 0
+  }
+
+  /** How much must be freed before so many bytes more have room; nothing when it is 0 or less. */
+  async shortfallBytes(bytes: number): Promise<number> {
     const before = this.#hasRoom
-    let freeBytes: number | undefined
     try {
       const capacity = await this.#store.capacity()
-      freeBytes = capacity?.freeBytes
-      this.#hasRoom = capacity === undefined || capacity.freeBytes >= this.#minimumOf(capacity.totalBytes)
-      if (capacity !== undefined && capacity.freeBytes - bytes < this.#minimumOf(capacity.totalBytes)) {
-        this.#say(before, freeBytes)
-        return false
+      if (capacity === undefined) {
+        this.#hasRoom = true
+        return 0
       }
+      const minimumBytes = this.#minimumOf(capacity.totalBytes)
+      this.#hasRoom = capacity.freeBytes >= minimumBytes
+      this.#say(before, capacity.freeBytes)
+      return minimumBytes + bytes - capacity.freeBytes
     } catch (error) {
       this.#hasRoom = false
       this.#report('store_capacity_unknown', { error })
+      this.#say(before, undefined)
+      return Number.POSITIVE_INFINITY
     }
-    this.#say(before, freeBytes)
-    return this.#hasRoom
   }
 
   #minimumOf(totalBytes: number): number {

@@ -64,18 +64,25 @@ export class StoreSpace {
   }
 
   async #fits(bytes: number): Promise<boolean> {
-    const { metadata, room, storageLimitBytes } = this.#deps
-    const usage = await findStoreUsage(metadata.db)
-    if (storageLimitBytes !== undefined && usage.blobBytes + usage.reservedBytes + bytes > storageLimitBytes)
-      return false
-    // What is reserved is not on the disk yet, or not all of it.
-    return room.hasRoomFor(usage.reservedBytes + bytes)
+    return (await this.#shortfall(bytes)).bytes <= 0
   }
 
+  /** What must be freed for so many bytes more; `canSuffice`: the store holds that much. */
+  async #shortfall(bytes: number): Promise<{ bytes: number; canSuffice: boolean }> {
+    const { metadata, room, storageLimitBytes = Number.POSITIVE_INFINITY } = this.#deps
+    const usage = await findStoreUsage(metadata.db)
+    // What is reserved is not on the disk yet, or not all of it.
+    const expectedBytes = usage.reservedBytes + bytes
+    const overLimitBytes = usage.blobBytes + expectedBytes - storageLimitBytes
+    const shortfallBytes = Math.max(overLimitBytes, await room.shortfallBytes(expectedBytes))
+    return { bytes: shortfallBytes, canSuffice: shortfallBytes <= usage.blobBytes }
+  }
+
+  /** Nothing goes in vain: neither when something else fills the disk, nor for what is larger than the store may be. */
   async #makeRoom(bytes: number): Promise<boolean> {
-    const { storageLimitBytes } = this.#deps
-    if (storageLimitBytes !== undefined && bytes > storageLimitBytes) return false
-    if (await this.#fits(bytes)) return true
+    const shortfall = await this.#shortfall(bytes)
+    if (shortfall.bytes <= 0) return true
+    if (!shortfall.canSuffice) return false
     await this.#deps.uses.flush()
     const passed = new Set<number>()
     for (let evictions = 0; evictions < STORE_SPACE_LIMITS.evictionsMax; evictions++) {

@@ -19,7 +19,8 @@ async function tidy(t: TestContext, files: Record<string, string>, ...flags: str
   const { stdout, stderr, status } = spawnSync(process.execPath, [script, '--root', root, ...flags], {
     encoding: 'utf8',
   })
-  assert.equal(stderr, '')
+  // The compiler's server says so now and then when it is closed.
+  assert.equal(stderr.replace(/^context canceled\n/, ''), '')
   return { lines: stdout.trimEnd().split('\n').slice(0, -1), status }
 }
 

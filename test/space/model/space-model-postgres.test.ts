@@ -4,7 +4,7 @@ import { Place } from './place.ts'
 import { checkRuns, SEEDS } from './space-model.ts'
 
 /** Of each seed. */
-const runs = 5
+const runs = 4
 
 const skip = skipWithoutPostgres()
 let postgres: Postgres | undefined

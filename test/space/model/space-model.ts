@@ -12,7 +12,7 @@ const shorteningsMax = 300
 
 /** Each has a file of its own, so that they run side by side. */
 export const SEEDS = [1, 2, 3, 4]
-const runsPerSeed = 150
+const runsPerSeed = 100
 
 export function testOnSqlite(seed: number): void {
   test(`space is accounted for on SQLite whatever happens, in ${runsPerSeed} runs from seed ${seed}`, async (t) => {

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict'
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
-import { runProgram } from '../../src/cli/program.ts'
 import { openMetadata } from '../../src/metadata/open.ts'
 import { refreshRootsOf } from '../../src/metadata/roots.ts'
 import { blobsOf, type FakeManifest, image, index } from '../fakes/content.ts'
@@ -11,6 +10,7 @@ import { Gate } from '../fakes/gate.ts'
 import { assertServed } from '../pull-through/assert-answer.ts'
 import type { Cache } from '../pull-through/cache.ts'
 import { type Entrepot, startEntrepot } from '../pull-through/start-entrepot.ts'
+import { runCommand } from './run-command.ts'
 
 let entrepot: Entrepot
 before(async () => {
@@ -77,28 +77,8 @@ function sizeOf(...images: readonly FakeManifest[]): number {
   return [...parts.values()].reduce((sum, bytes) => sum + bytes, 0)
 }
 
-async function run(args: readonly string[], answer?: string) {
-  const ran = { out: '', err: '' }
-  const code = await runProgram([...args, '--server', entrepot.origin, '--user', 'admin'], {
-    version: '0',
-    serve: () => assert.fail(),
-    delayMs: () => new Promise((resolve) => setImmediate(resolve)),
-    terminal: {
-      env: { ENTREPOT_PASSWORD: 'correct horse battery' },
-      writeOut: (text) => {
-        ran.out += text
-      },
-      writeError: (text) => {
-        ran.err += text
-      },
-      readSecret: () => Promise.resolve(undefined),
-      isWatched: false,
-      readAnswer: () => Promise.resolve(answer),
-      onInterrupt: () => () => undefined,
-      close: () => undefined,
-    },
-  })
-  return { code, ...ran }
+function run(args: readonly string[], answer?: string) {
+  return runCommand(entrepot.origin, args, answer)
 }
 
 test('one tag goes with its bytes, what others share stays, and the next pull fetches it again', async (t) => {

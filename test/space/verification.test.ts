@@ -5,12 +5,12 @@ import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
-import { runProgram } from '../../src/cli/program.ts'
 import { openMetadata } from '../../src/metadata/open.ts'
 import { blobsOf, type FakeManifest, image } from '../fakes/content.ts'
 import { assertServed } from '../pull-through/assert-answer.ts'
 import type { Cache } from '../pull-through/cache.ts'
 import { type Entrepot, startEntrepot } from '../pull-through/start-entrepot.ts'
+import { runCommand } from './run-command.ts'
 
 let entrepot: Entrepot
 before(async () => {
@@ -45,28 +45,8 @@ async function flipByte(digest: string): Promise<void> {
 }
 
 /** Run `entrepot verify` as the superuser. */
-async function verify(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const ran = { out: '', err: '' }
-  const code = await runProgram(['verify', '--server', entrepot.origin, '--user', 'admin', ...args], {
-    version: '0',
-    serve: () => assert.fail(),
-    delayMs: () => new Promise((resolve) => setImmediate(resolve)),
-    terminal: {
-      env: { ENTREPOT_PASSWORD: 'correct horse battery' },
-      writeOut: (text) => {
-        ran.out += text
-      },
-      writeError: (text) => {
-        ran.err += text
-      },
-      readSecret: () => Promise.resolve(undefined),
-      isWatched: false,
-      readAnswer: () => Promise.resolve(undefined),
-      onInterrupt: () => () => undefined,
-      close: () => undefined,
-    },
-  })
-  return { code, ...ran }
+function verify(...args: string[]) {
+  return runCommand(entrepot.origin, ['verify', ...args])
 }
 
 async function verifyAsJson(...args: string[]) {
